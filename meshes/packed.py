@@ -1,0 +1,310 @@
+"""Sequences of cases, samples and predictions over concatenated arrays with offsets.
+
+A million columns are not a million Python objects: values of all cases lie one behind another, and a single case, sample
+or prediction is made as a view when it is indexed. Equal meshes are held once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, TypeVar, overload
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from .mesh import Mesh
+from .prediction import Band, Estimate, Normal, Prediction, Trust, Values
+from .sample import Case, Field, Location, Sample, Scalar
+
+T = TypeVar("T")
+
+
+class _Views(Sequence[T]):
+    """A sequence whose items are made when asked for."""
+
+    def _at(self, i: int) -> T:
+        raise TypeError("abstract")
+
+    @overload
+    def __getitem__(self, i: int) -> T: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequence[T]: ...
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self._at(j) for j in range(*i.indices(len(self)))]
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"expected an index below {len(self)}, got {i}")
+        return self._at(int(i) % len(self))
+
+
+@dataclass(frozen=True, eq=False)
+class Meshes(_Views[Mesh]):
+    """One mesh per case; `index[case]` says which of the `distinct` meshes it is."""
+
+    distinct: tuple[Mesh, ...]
+    index: Int[np.ndarray, " case"]
+
+    @classmethod
+    def pack(cls, meshes: Iterable[Mesh]) -> Meshes:
+        """Equal meshes are kept once; identical objects are not even compared."""
+        place: dict[str, int] = {}
+        distinct: list[Mesh] = []
+        index = []
+        for mesh in meshes:
+            if mesh.id not in place:
+                place[mesh.id] = len(distinct)
+                distinct.append(mesh)
+            index.append(place[mesh.id])
+        return cls(tuple(distinct), np.array(index, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def _at(self, i: int) -> Mesh:
+        return self.distinct[self.index[i]]
+
+    def offsets(self, on: Location) -> Int[np.ndarray, " case+1"]:
+        """Where each case begins in an array of all points (or cells), and where the last one ends."""
+        sizes = np.array([mesh.size_of(on) for mesh in self.distinct], dtype=np.int64)
+        return np.concatenate([[0], np.cumsum(sizes[self.index])])
+
+
+@dataclass(frozen=True, eq=False)
+class PackedField:
+    """One field of all cases: `values` (time, point of all cases, component) with the cases' `offsets`."""
+
+    values: Float[np.ndarray, "time point component"]
+    offsets: Int[np.ndarray, " case+1"]
+    unit: str = ""
+    on: Location = "point"
+    part: str = ""
+
+    def at(self, i: int) -> Field:
+        """The field of case `i`, a view."""
+        return Field(
+            self.values[:, self.offsets[i] : self.offsets[i + 1]], self.unit, self.on, self.part
+        )
+
+    def stacked(self) -> Float[np.ndarray, "case time point component"]:
+        """All cases in one array, without a copy; for cases of equal length."""
+        n = len(self.offsets) - 1
+        t, _, c = self.values.shape
+        return self.values.reshape(t, n, -1, c).swapaxes(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedScalar:
+    """One scalar of all cases: `values` of shape (case, time)."""
+
+    values: Float[np.ndarray, "case time"]
+    unit: str = ""
+
+    def at(self, i: int) -> Scalar:
+        """The scalar of case `i`."""
+        return Scalar(self.values[i], self.unit)
+
+
+def _same_names(cases: Sequence[Case], maps: Sequence[Mapping[str, Any]], what: str) -> list[str]:
+    names = list(maps[0]) if maps else []
+    for case, other in zip(cases, maps, strict=True):
+        if set(other) != set(names):
+            raise ValueError(
+                f"expected every case to have the {what} {sorted(names)} that case {cases[0].label} has; "
+                f"case {case.label} has {sorted(other)}"
+            )
+    return names
+
+
+def _pack_fields(
+    cases: Sequence[Case], maps: Sequence[Mapping[str, Field]], meshes: Mapping[str, Meshes]
+) -> dict[str, PackedField]:
+    packed = {}
+    for name in _same_names(cases, maps, "fields"):
+        fields = [m[name] for m in maps]
+        first = fields[0]
+        for case, other in zip(cases, fields, strict=True):
+            want = (len(first.values), first.values.shape[2], first.unit, first.on, first.part)
+            got = (len(other.values), other.values.shape[2], other.unit, other.on, other.part)
+            if want != got:
+                raise ValueError(
+                    f"field {name!r}: expected (times, components, unit, on, part) = {want} as in case "
+                    f"{cases[0].label}, got {got} in case {case.label}"
+                )
+        values = np.concatenate([f.values for f in fields], axis=1)
+        packed[name] = PackedField(
+            values, meshes[first.part].offsets(first.on), first.unit, first.on, first.part
+        )
+    return packed
+
+
+def _pack_scalars(
+    cases: Sequence[Case], maps: Sequence[Mapping[str, Scalar]], what: str
+) -> dict[str, PackedScalar]:
+    packed = {}
+    for name in _same_names(cases, maps, what):
+        scalars = [m[name] for m in maps]
+        first = scalars[0]
+        for case, other in zip(cases, scalars, strict=True):
+            if (len(other.value), other.unit) != (len(first.value), first.unit):
+                raise ValueError(
+                    f"{what} {name!r}: expected {len(first.value)} values in {first.unit!r} as in case "
+                    f"{cases[0].label}, got {len(other.value)} in {other.unit!r} in case {case.label}"
+                )
+        packed[name] = PackedScalar(np.stack([s.value for s in scalars]), first.unit)
+    return packed
+
+
+@dataclass(frozen=True, eq=False)
+class Cases(_Views[Case]):
+    """Packed cases, all with the same names, units and times. `meshes[""]` are the cases' own, others their parts."""
+
+    meshes: Mapping[str, Meshes]
+    parameters: Mapping[str, PackedScalar] = field(default_factory=dict)
+    fields: Mapping[str, PackedField] = field(default_factory=dict)
+    times: Float[np.ndarray, " time"] = field(default_factory=lambda: np.zeros(1))
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def pack(cls, cases: Sequence[Case]) -> Cases:
+        """The same cases packed; packed ones are returned as they are.
+
+        Raises:
+            ValueError: none given, or cases whose names, units, times or components differ; says which and how.
+        """
+        if isinstance(cases, Cases):
+            return cases
+        cases = list(cases)
+        if not cases:
+            raise ValueError("expected at least one case, got none")
+        for case in cases:
+            if not np.array_equal(case.times, cases[0].times):
+                raise ValueError(
+                    f"expected all cases to have the times of case {cases[0].label} ({len(cases[0].times)} times); "
+                    f"case {case.label} has {len(case.times)} others"
+                )
+        meshes = {"": Meshes.pack(c.mesh for c in cases)}
+        for part in _same_names(cases, [c.parts for c in cases], "parts"):
+            meshes[part] = Meshes.pack(c.parts[part] for c in cases)
+        return cls(
+            meshes,
+            _pack_scalars(cases, [c.parameters for c in cases], "parameters"),
+            _pack_fields(cases, [c.fields for c in cases], meshes),
+            cases[0].times,
+            tuple(c.name for c in cases),
+        )
+
+    def __len__(self) -> int:
+        return len(self.meshes[""])
+
+    def _at(self, i: int) -> Case:
+        return Case(
+            self.meshes[""][i],
+            {name: s.at(i) for name, s in self.parameters.items()},
+            {name: f.at(i) for name, f in self.fields.items()},
+            {part: m[i] for part, m in self.meshes.items() if part},
+            self.times,
+            self.names[i] if self.names else "",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Samples(_Views[Sample]):
+    """Packed samples."""
+
+    cases: Cases
+    fields: Mapping[str, PackedField] = field(default_factory=dict)
+    scalars: Mapping[str, PackedScalar] = field(default_factory=dict)
+
+    @classmethod
+    def pack(cls, samples: Sequence[Sample]) -> Samples:
+        """The same samples packed; packed ones are returned as they are. Errors as `Cases.pack`."""
+        if isinstance(samples, Samples):
+            return samples
+        samples = list(samples)
+        plain = [s.case for s in samples]
+        cases = Cases.pack(plain)
+        return cls(
+            cases,
+            _pack_fields(plain, [s.fields for s in samples], cases.meshes),
+            _pack_scalars(plain, [s.scalars for s in samples], "scalars"),
+        )
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def _at(self, i: int) -> Sample:
+        return Sample(
+            self.cases[i],
+            {name: f.at(i) for name, f in self.fields.items()},
+            {name: s.at(i) for name, s in self.scalars.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PackedEstimate:
+    """One predicted scalar of all cases: `mean` and `std` of shape (case, time)."""
+
+    mean: Float[np.ndarray, "case time"]
+    std: Float[np.ndarray, "case time"] | None = None
+    unit: str = ""
+
+    def at(self, i: int) -> Estimate:
+        """The estimate of case `i`."""
+        return Estimate(self.mean[i], None if self.std is None else self.std[i], self.unit)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedValues:
+    """One part of the standard deviation of all cases."""
+
+    fields: Mapping[str, PackedField] = field(default_factory=dict)
+    scalars: Mapping[str, PackedScalar] = field(default_factory=dict)
+
+    def at(self, i: int) -> Values:
+        """The values of case `i`."""
+        return Values(
+            {name: f.at(i) for name, f in self.fields.items()},
+            {name: s.at(i) for name, s in self.scalars.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions(_Views[Prediction]):
+    """Packed predictions, in the order of the cases."""
+
+    cases: Sequence[Case]
+    mean: Mapping[str, PackedField]
+    std: Mapping[str, PackedField] | None = None
+    scalars: Mapping[str, PackedEstimate] = field(default_factory=dict)
+    parts: Mapping[str, PackedValues] | None = None
+    trust: Sequence[Trust] = ()
+    band: Band = field(default_factory=Normal)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def _at(self, i: int) -> Prediction:
+        return Prediction(
+            self.cases[i],
+            {name: f.at(i) for name, f in self.mean.items()},
+            None if self.std is None else {name: f.at(i) for name, f in self.std.items()},
+            {name: e.at(i) for name, e in self.scalars.items()},
+            None if self.parts is None else {name: v.at(i) for name, v in self.parts.items()},
+            self.trust[i] if self.trust else Trust(),
+            self.band,
+        )
+
+
+def split_by_nodes(sizes: Sequence[int], budget: int) -> list[range]:
+    """Consecutive ranges of cases whose sizes add up to at most `budget`; one case alone may exceed it."""
+    bounds, total = [0], 0
+    for i, size in enumerate(sizes):
+        if total and total + size > budget:
+            bounds.append(i)
+            total = 0
+        total += size
+    bounds.append(len(sizes))
+    return [range(a, b) for a, b in pairwise(bounds) if b > a]
