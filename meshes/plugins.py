@@ -52,7 +52,10 @@ def plugin_name(kind: Kind, cls: type) -> str:
     """
     target = f"{cls.__module__}:{cls.__qualname__}"
     for name, point in _installed(kind).items():
-        if point.value == target or point.load() is cls:
+        if point.value == target:
+            return name
+    for name, point in _installed(kind).items():
+        if point.attr == cls.__qualname__ and point.load() is cls:
             return name
     raise ValueError(
         f"expected an installed plugin, got {target}: "

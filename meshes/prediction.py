@@ -105,7 +105,7 @@ class Normal(Band):
         if name not in self.logarithmic:
             return mean + z * std
         s = np.sqrt(np.log1p((std / mean) ** 2))
-        return mean * np.exp(-0.5 * s**2 + z * s)
+        return mean * np.exp(-0.5 * s**2 + np.sign(mean) * z * s)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,121 @@
+"""A chart carries fields between any mesh of a family and one common mesh, through a morphing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from .mesh import Mesh
+from .morphing import Morph, Morphing
+from .quality import Distortion, distortion
+from .sample import Location
+from .topology import signed_measures, simplices
+from .transfer import Interpolant
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+# A point counts as clamped when it lies further outside than this share of the common shape's size.
+NEGLIGIBLE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """The common mesh (`reference`) and the morphing that carries other meshes to it."""
+
+    morphing: Morphing
+    reference: Mesh
+
+    @cached_property
+    def morph(self) -> Morph:
+        """The morphing bound to the reference."""
+        return self.morphing.to(self.reference)
+
+    @cached_property
+    def moved(self) -> Mesh:
+        """The reference in the common shape."""
+        return self.reference.moved(self.morph.points(self.reference))
+
+    @cached_property
+    def interpolant(self) -> Interpolant:
+        """Location of points in the common shape."""
+        return Interpolant(self.moved)
+
+    @property
+    def shared_numbering(self) -> bool:
+        """Whether point i is the same material point everywhere, so that nothing is interpolated."""
+        return self.morph.shared_numbering
+
+    def passage(self, mesh: Mesh) -> Passage:
+        """The way between `mesh` and the common mesh."""
+        return Passage(self, mesh, self.morph.points(mesh))
+
+    def size(self, on: Location) -> int:
+        """Length of a field on the common mesh; cell fields live there on points, unless the numbering
+        is shared."""
+        return self.reference.size_of(on if self.shared_numbering else "point")
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """The two linear maps between one mesh, whose points go to `points`, and the common mesh."""
+
+    chart: Chart
+    mesh: Mesh
+    points: Float[np.ndarray, "point dim"]
+
+    @cached_property
+    def inward(self) -> csr_array:
+        return Interpolant(self.mesh.moved(self.points)).to(self.chart.moved.points).operator
+
+    @cached_property
+    def _outward(self) -> tuple[csr_array, float]:
+        found = self.chart.interpolant.to(self.points)
+        size = float(np.ptp(self.chart.moved.points, axis=0).max())
+        return found.operator, float((found.distance > NEGLIGIBLE * size).mean())
+
+    @property
+    def clamped(self) -> float:
+        """Share of the mesh's points that fall outside the common shape."""
+        return 0.0 if self.chart.shared_numbering else self._outward[1]
+
+    @property
+    def distortion(self) -> Distortion:
+        """What the morphing did to this mesh."""
+        return distortion(self.mesh, self.points)
+
+    def to_common(self, values: np.ndarray, on: Location = "point") -> np.ndarray:
+        """Values (entity, column) of the mesh, on the common mesh."""
+        if self.chart.shared_numbering:
+            return values
+        if on == "cell":
+            values = cells_to_points(self.mesh) @ values
+        return self.inward @ values
+
+    def from_common(self, values: np.ndarray, on: Location = "point") -> np.ndarray:
+        """Values (entity, column) of the common mesh, on this mesh's points or cells."""
+        if self.chart.shared_numbering:
+            return values
+        if on == "cell":
+            at = np.concatenate(
+                [self.points[block].mean(axis=1) for block in self.mesh.cells.values()]
+            )
+            return self.chart.interpolant.to(at).operator @ values
+        return self._outward[0] @ values
+
+
+def cells_to_points(mesh: Mesh) -> csr_array:
+    """The operator (point, cell) that averages the cells around each point, weighted by their size."""
+    from scipy.sparse import csr_array, diags_array
+
+    cells, parents = simplices(mesh)
+    weight = np.abs(signed_measures(mesh.points, cells))
+    corners = cells.shape[1]
+    entries = (np.repeat(weight, corners), (cells.ravel(), np.repeat(parents, corners)))
+    sums = csr_array(entries, shape=(len(mesh.points), mesh.n_cells))
+    total = np.asarray(sums.sum(axis=1)).ravel()
+    return csr_array(diags_array(1.0 / np.maximum(total, 1e-300)) @ sums)

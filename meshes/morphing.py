@@ -1,0 +1,114 @@
+"""Morphings: maps of a family of meshes to one common shape, so that fields can be compared point by point."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from .mesh import Mesh
+from .plugins import plugin
+from .topology import Topology, topology
+
+
+class Morph(ABC):
+    """A morphing bound to a reference mesh; it holds no other data."""
+
+    shared_numbering: bool = False
+
+    @abstractmethod
+    def points(self, mesh: Mesh) -> Float[np.ndarray, "point dim"]:
+        """Where the points of `mesh` go in the common shape; a function of this mesh and the reference alone.
+
+        Raises:
+            ValueError: the mesh does not belong to the family (other topology, other corners).
+        """
+
+
+class Morphing(ABC):
+    """A recipe that says how meshes are carried to a common shape: a frozen dataclass of settings."""
+
+    @abstractmethod
+    def refusal(self, meshes: Sequence[Mesh]) -> str | None:
+        """Why it can't serve this family of meshes, in words; None if it can."""
+
+    @abstractmethod
+    def to(self, reference: Mesh) -> Morph:
+        """The morphing with `reference` as the mesh of the common shape."""
+
+
+class _SharedNumbering(Morph):
+    shared_numbering = True
+
+    def __init__(self, reference: Mesh) -> None:
+        self.reference = reference
+
+    def points(self, mesh: Mesh) -> Float[np.ndarray, "point dim"]:
+        if mesh.connectivity != self.reference.connectivity:
+            raise ValueError(
+                f"expected the cells of the training meshes ({len(self.reference.points)} points, "
+                f"{self.reference.n_cells} cells in one numbering), got a mesh of {len(mesh.points)} "
+                f"points and {mesh.n_cells} cells with other numbers; fit with a morphing that "
+                "does not need a shared numbering"
+            )
+        return self.reference.points
+
+
+@dataclass(frozen=True)
+class Identity(Morphing):
+    """All meshes share one numbering: point i is the same material point everywhere."""
+
+    def refusal(self, meshes: Sequence[Mesh]) -> str | None:
+        kinds = {m.connectivity for m in meshes}
+        return None if len(kinds) == 1 else f"the meshes have {len(kinds)} different numberings"
+
+    def to(self, reference: Mesh) -> Morph:
+        return _SharedNumbering(reference)
+
+
+def check_one_topology(meshes: Sequence[Mesh], names: Sequence[str]) -> Topology:
+    """The topology that all meshes have.
+
+    Raises:
+        ValueError: they differ; the message lists the groups and their members.
+    """
+    groups: dict[Topology, list[str]] = {}
+    for mesh, name in zip(meshes, names, strict=True):
+        groups.setdefault(topology(mesh), []).append(name)
+    if len(groups) > 1:
+        lines = "; ".join(
+            f"{len(who)} case(s) ({', '.join(who[:3])}{', ...' if len(who) > 3 else ''}): {kind}"
+            for kind, who in sorted(groups.items(), key=lambda g: -len(g[1]))
+        )
+        raise ValueError(
+            f"expected meshes of one topology, which no morphing can change, got {len(groups)}: {lines}. "
+            "Fit one surrogate per group, or use a surrogate that takes any mesh"
+        )
+    return next(iter(groups))
+
+
+def choose_morphing(meshes: Sequence[Mesh], names: Sequence[str]) -> tuple[Morphing, str]:
+    """The morphing that suits a family of meshes, and the reason in words.
+
+    Raises:
+        ValueError: topologies differ, or no morphing serves the family; says why for each.
+    """
+    identity = Identity()
+    if identity.refusal(meshes) is None:
+        return identity, "all meshes share one numbering"
+    kind = check_one_topology(meshes, names)
+    reasons = []
+    for name, reason in (
+        ("harmonic", "surfaces with one boundary and no hole"),
+        ("radial_basis", "plane meshes with holes, boundaries matched by arc length"),
+        ("elastic", "boundaries matched by distance"),
+    ):
+        candidate = plugin("morphings", name)()
+        refusal = candidate.refusal(meshes)
+        if refusal is None:
+            return candidate, f"{reason} ({kind})"
+        reasons.append(f"{type(candidate).__name__}: {refusal}")
+    raise ValueError(f"no morphing serves these meshes ({kind}); " + "; ".join(reasons))

@@ -1,0 +1,39 @@
+"""Independent pieces of work on all cores, each with one thread of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Results in the order of the items. Linear algebra libraries get one thread per worker meanwhile: nested
+    threads wait for each other. Few results are held at a time. The answers do not depend on the number of cores.
+    """
+    workers = len(os.sched_getaffinity(0))
+    with threadpool_limits(1), ThreadPoolExecutor(workers, initializer=_one_thread) as pool:
+        waiting: list[Future[R]] = []
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _one_thread() -> None:
+    # torch counts threads per calling thread; it is left alone where nobody has imported it.
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

@@ -1,0 +1,205 @@
+"""Simplices, boundary, loops and the topological signature of a mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from .mesh import Mesh
+
+
+@dataclass(frozen=True)
+class Topology:
+    """What a morphing cannot change: two meshes of one family agree in all of it."""
+
+    cell_dim: int
+    components: int
+    loops: int
+    euler: int
+
+    def __str__(self) -> str:
+        kind = {0: "points", 1: "lines", 2: "surface", 3: "volume"}[self.cell_dim]
+        return (
+            f"{kind} in {self.components} piece(s), {self.loops} closed boundary(ies), "
+            f"Euler characteristic {self.euler}"
+        )
+
+
+def simplices(mesh: Mesh) -> tuple[Int[np.ndarray, "simplex corner"], Int[np.ndarray, " simplex"]]:
+    """The cells of highest dimension split into simplices, and the cell that each came from."""
+    dim = mesh.cell_dim
+    parts, parents, start = [], [], 0
+    for kind, block in zip(mesh.types, mesh.cells.values(), strict=True):
+        if kind.dim == dim:
+            local = np.array(kind.simplices or (tuple(range(kind.corners)),))
+            parts.append(block[:, local].reshape(-1, local.shape[1]))
+            parents.append(np.repeat(np.arange(start, start + len(block)), len(local)))
+        start += len(block)
+    if not parts:
+        return np.empty((0, dim + 1), dtype=np.int32), np.empty(0, dtype=np.int64)
+    return np.concatenate(parts), np.concatenate(parents)
+
+
+def signed_measures(
+    points: Float[np.ndarray, "point dim"], cells: Int[np.ndarray, "simplex corner"]
+) -> Float[np.ndarray, " simplex"]:
+    """det(edges) / d! of each simplex: length, area or volume with its sign where the simplex fills
+    the space, without sign (root of the Gram determinant) where it is embedded in a higher one."""
+    edges = points[cells[:, 1:]] - points[cells[:, :1]]
+    d = edges.shape[1]
+    factor = (1.0, 1.0, 2.0, 6.0)[d]
+    if d == points.shape[1] == 2:
+        return (edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]) / factor
+    if d == points.shape[1]:
+        return np.linalg.det(edges) / factor
+    gram = edges @ edges.swapaxes(1, 2)
+    return np.sqrt(np.maximum(np.linalg.det(gram), 0.0)) / factor
+
+
+def oriented(
+    points: Float[np.ndarray, "point dim"], cells: Int[np.ndarray, "simplex corner"]
+) -> Int[np.ndarray, "simplex corner"]:
+    """The same simplices with positive measure, where they fill the space."""
+    if cells.shape[1] - 1 != points.shape[1] or cells.shape[1] < 3:
+        return cells
+    flip = signed_measures(points, cells) < 0
+    if not flip.any():
+        return cells
+    cells = cells.copy()
+    cells[flip, :2] = cells[flip, 1::-1]
+    return cells
+
+
+def facets(
+    cells: Int[np.ndarray, "simplex corner"],
+) -> tuple[Int[np.ndarray, "facet corner"], Int[np.ndarray, " facet"]]:
+    """All facets of the simplices, corner k's opposite facet at row k * simplex + cell, oriented
+    outwards for oriented simplices; and for each the number of a facet class (shared = equal)."""
+    corners = cells.shape[1]
+    rows = []
+    for k in range(corners):
+        rest = [j for j in range(corners) if j != k]
+        if k % 2 and len(rest) > 1:
+            rest[0], rest[1] = rest[1], rest[0]
+        rows.append(cells[:, rest])
+    faces = np.concatenate(rows)
+    keys = np.sort(faces, axis=1).astype(np.int64)
+    n = int(cells.max(initial=0)) + 1
+    if corners == 4:
+        _, low = np.unique(keys[:, 0] * n + keys[:, 1], return_inverse=True)
+        code = low * n + keys[:, 2]
+    else:
+        code = keys[:, 0] * n + (keys[:, 1] if corners == 3 else 0)
+    _, classes = np.unique(code, return_inverse=True)
+    return faces, classes
+
+
+def neighbours(cells: Int[np.ndarray, "simplex corner"]) -> Int[np.ndarray, "simplex corner"]:
+    """The simplex across the facet opposite to each corner, -1 at the boundary."""
+    _, classes = facets(cells)
+    n, corners = cells.shape
+    order = np.argsort(classes, kind="stable")
+    same = np.flatnonzero(np.diff(classes[order]) == 0)
+    across = np.full(n * corners, -1)
+    across[order[same]] = order[same + 1] % n
+    across[order[same + 1]] = order[same] % n
+    return across.reshape(corners, n).T
+
+
+def boundary(mesh: Mesh) -> Int[np.ndarray, "facet corner"]:
+    """Facets (edges of a surface, triangles of a volume) that belong to one simplex only."""
+    cells, _ = simplices(mesh)
+    if not len(cells):
+        return np.empty((0, max(mesh.cell_dim, 1)), dtype=np.int32)
+    faces, classes = facets(oriented(mesh.points, cells))
+    return faces[np.bincount(classes)[classes] == 1]
+
+
+def boundary_loops(mesh: Mesh) -> list[Int[np.ndarray, " point"]]:
+    """The closed boundaries of a surface mesh, longest first, each as its points in order (material
+    on the left, so the outer one of a plane mesh runs counter-clockwise).
+
+    Raises:
+        ValueError: a boundary that touches itself in a point, or a mesh that is not a surface.
+    """
+    if mesh.cell_dim != 2:
+        raise ValueError(f"expected a surface mesh, got cells of dimension {mesh.cell_dim}")
+    edges = boundary(mesh)
+    if not len(edges):
+        return []
+    starts, counts = np.unique(edges[:, 0], return_counts=True)
+    ends = np.unique(edges[:, 1])
+    if (counts > 1).any() or len(starts) != len(ends):
+        bad = starts[counts > 1]
+        raise ValueError(
+            f"expected boundaries that are simple closed loops, got one that touches itself at "
+            f"{max(len(bad), 1)} point(s), first {bad[:1].tolist()}; split the mesh there"
+        )
+    follow = np.searchsorted(starts, edges[np.argsort(edges[:, 0]), 1])
+    loops = [starts[ring] for ring in _cycles(follow)]
+    lengths = [
+        np.linalg.norm(np.diff(mesh.points[np.append(r, r[0])], axis=0), axis=1).sum()
+        for r in loops
+    ]
+    return [loops[i] for i in np.argsort(lengths)[::-1]]
+
+
+def _cycles(follow: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
+    """The cycles of a permutation, each from its least member, by pointer doubling (no walk)."""
+    n = len(follow)
+    least, jump = np.arange(n), follow.copy()
+    steps = max(int(np.ceil(np.log2(n))), 1)
+    for _ in range(steps):
+        least = np.minimum(least, least[jump])
+        jump = jump[jump]
+    # Distance to the cycle's last member: cut each cycle before its least member.
+    last = least[follow] == follow
+    distance, jump = np.where(last, 0, 1), np.where(last, np.arange(n), follow)
+    for _ in range(steps):
+        distance = distance + distance[jump]
+        jump = jump[jump]
+    order = np.lexsort((-distance, least))
+    return np.split(order, np.flatnonzero(np.diff(least[order])) + 1)
+
+
+def topology(mesh: Mesh) -> Topology:
+    """The signature by which meshes of one family are told from others."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    cells, _ = simplices(mesh)
+    if not len(cells):
+        return Topology(mesh.cell_dim, len(mesh.points), 0, len(mesh.points))
+    used, local = np.unique(cells, return_inverse=True)
+    local = local.reshape(cells.shape)
+    corners = cells.shape[1]
+    pairs = np.concatenate(
+        [local[:, [i, j]] for i in range(corners) for j in range(i + 1, corners)]
+    ).astype(np.int64)
+    n = len(used)
+    edges = np.unique(pairs.min(1) * n + pairs.max(1))
+    graph = coo_array((np.ones(len(edges)), (edges // n, edges % n)), shape=(n, n))
+    components = connected_components(graph, directed=False)[0]
+    euler = n - len(edges) + len(cells) if corners == 3 else n - len(edges)
+    if corners == 4:
+        _, classes = facets(local)
+        euler = n - len(edges) + int(classes.max()) + 1 - len(cells)
+    return Topology(mesh.cell_dim, int(components), _closed_boundaries(mesh), int(euler))
+
+
+def _closed_boundaries(mesh: Mesh) -> int:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    faces = boundary(mesh)
+    if not len(faces):
+        return 0
+    ids, local = np.unique(faces, return_inverse=True)
+    local = local.reshape(faces.shape)
+    rows, cols = np.repeat(local[:, 0], faces.shape[1] - 1), local[:, 1:].ravel()
+    if not len(cols):
+        return len(ids)
+    graph = coo_array((np.ones(len(rows)), (rows, cols)), shape=(len(ids), len(ids)))
+    return int(connected_components(graph, directed=False)[0])

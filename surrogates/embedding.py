@@ -1,0 +1,311 @@
+"""Samples on one common mesh, and their reduction by POD: what morphing surrogates and baselines share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from fieldcast.meshes import Cases, Samples
+from fieldcast.meshes.chart import Chart, Passage
+from fieldcast.meshes.mass import mass_matrix
+from fieldcast.meshes.morphing import Morphing, check_one_topology, choose_morphing
+from fieldcast.meshes.packed import PackedField
+from fieldcast.meshes.threads import side_by_side
+from fieldcast.meshes.topology import signed_measures, simplices
+
+from .pod import Pod
+from .signature import FieldKind
+from .surrogate import Progress, quiet
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+ROUND_TRIPS = 64
+"""Training cases on which interpolation there and back is measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """Training samples on the common mesh: snapshots of shape (case, channel, node) with the channels
+    (time, component); `coordinates` None if there is but one mesh. `passages` of some cases are kept
+    to measure the round trip, `clamped` is each case's share of points outside the common shape."""
+
+    chart: Chart
+    why: str
+    samples: Samples
+    coordinates: Float[np.ndarray, "case channel node"] | None
+    known: Mapping[str, Float[np.ndarray, "case channel node"]]
+    fields: Mapping[str, Float[np.ndarray, "case channel node"]]
+    passages: Mapping[int, Passage]
+    clamped: Float[np.ndarray, " case"]
+    flipped: int
+
+    def weight(self, on: str) -> csr_array:
+        """Inner product of fields on the common mesh."""
+        return inner_product(self.chart, on)
+
+
+def inner_product(chart: Chart, on: str) -> csr_array:
+    """Mass matrix of the reference mesh, or the sizes of its cells for cell fields of a shared numbering."""
+    from scipy.sparse import csr_array, diags_array
+
+    if on == "cell" and chart.shared_numbering:
+        cells, parents = simplices(chart.reference)
+        size = np.abs(signed_measures(chart.reference.points, cells))
+        return csr_array(diags_array(np.bincount(parents, size, minlength=chart.reference.n_cells)))
+    if chart.reference.cell_dim == 0:
+        return csr_array(diags_array(np.ones(len(chart.reference.points))))
+    return mass_matrix(chart.reference)
+
+
+def make_chart(cases: Cases, morphing: Morphing | None) -> tuple[Chart, str]:
+    """The chart of a training set, with the reason for its morphing. The reference is the middle case.
+
+    Raises:
+        ValueError: topologies differ, or the morphing can't serve these meshes.
+    """
+    meshes = cases.meshes[""]
+    names = [cases[int(i)].label for i in np.unique(meshes.index, return_index=True)[1]]
+    reference = meshes[len(meshes) // 2]
+    if morphing is None:
+        morphing, why = choose_morphing(meshes.distinct, names)
+        return Chart(morphing, reference), why
+    refusal = morphing.refusal(meshes.distinct)
+    if refusal:
+        if len({m.connectivity for m in meshes.distinct}) > 1:
+            check_one_topology(meshes.distinct, names)
+        raise ValueError(f"{type(morphing).__name__} can't carry these meshes: {refusal}")
+    return Chart(morphing, reference), "as given"
+
+
+def carry(samples: Samples, morphing: Morphing | None, progress: Progress = quiet) -> Carried:
+    """Morph every training mesh and bring its fields to the common mesh.
+
+    Raises:
+        ValueError: as `make_chart`; fields on parts of a case, which are not carried.
+    """
+    for name, found in (*samples.fields.items(), *samples.cases.fields.items()):
+        if found.part:
+            raise ValueError(
+                f"field {name!r}: expected fields on the case's own mesh, got one on the part "
+                f"{found.part!r}; make that part the mesh (--mesh) or leave the field out"
+            )
+    chart, why = make_chart(samples.cases, morphing)
+    n = len(samples)
+    groups = {"known": samples.cases.fields, "fields": samples.fields}
+    room = {
+        group: {name: _room(chart, n, found) for name, found in fields.items()}
+        for group, fields in groups.items()
+    }
+    distinct = len(samples.cases.meshes[""].distinct) > 1
+    dim, nodes = chart.reference.dim, len(chart.reference.points)
+    coordinates = np.empty((n, dim, nodes)) if distinct else None
+    keep = set(np.unique(np.linspace(0, n - 1, min(n, ROUND_TRIPS)).astype(int)).tolist())
+
+    def one(i: int) -> Passage:
+        passage = named_passage(chart, samples.cases, i)
+        if coordinates is not None:
+            coordinates[i] = passage.to_common(passage.mesh.points).T
+        for group, fields in groups.items():
+            for name, found in fields.items():
+                room[group][name][i] = carried_field(passage, found, i)
+        return passage
+
+    passages, clamped, flipped = {}, np.zeros(n), 0
+    for i, passage in enumerate(side_by_side(one, range(n))):
+        if i in keep:
+            passages[i] = passage
+            clamped[i] = passage.clamped
+            flipped += 0 if chart.shared_numbering else passage.distortion.flipped
+        progress("morph", i + 1, n)
+    return Carried(
+        chart, why, samples, coordinates, room["known"], room["fields"], passages, clamped, flipped
+    )
+
+
+def named_passage(chart: Chart, cases: Cases, i: int) -> Passage:
+    """The passage of case `i`; an error names the case."""
+    try:
+        return chart.passage(cases.meshes[""][i])
+    except ValueError as error:
+        raise ValueError(f"case {cases[i].label}: {error}") from error
+
+
+def _room(chart: Chart, n: int, found: PackedField) -> np.ndarray:
+    times, _, components = found.values.shape
+    return np.empty((n, times * components, chart.size(found.on)))
+
+
+def carried_field(
+    passage: Passage, found: PackedField, i: int
+) -> Float[np.ndarray, "channel node"]:
+    """Field of case `i` on the common mesh."""
+    values = found.at(i).values
+    entity = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+    return passage.to_common(entity, found.on).T
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """How one output field is reduced: `pod` (of its logarithm if `logarithmic`), and `residual`
+    (channel, node), the variance that the modes and the interpolation leave out."""
+
+    pod: Pod
+    residual: Float[np.ndarray, "channel node"]
+    kind: FieldKind
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True)
+class Errors:
+    """RRMSE on training cases: there and back between meshes, and with the modes in between."""
+
+    round_trip: float
+    projection: float
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """The common mesh with the reduced coordinates of shapes, known fields and output fields."""
+
+    chart: Chart
+    shape: Pod | None
+    known: Mapping[str, Pod]
+    fields: Mapping[str, Basis]
+    errors: Mapping[str, Errors] = field(default_factory=dict)
+
+    def columns(
+        self, cases: Cases, passages: Sequence[Passage]
+    ) -> dict[str, Float[np.ndarray, "case column"]]:
+        """Shape and known-field coefficients of each case; `passages` one per case."""
+        found = {}
+        if self.shape is not None:
+            encode = self.shape.encode
+            rows = [encode(p.to_common(p.mesh.points).T[None])[0] for p in passages]
+            found["shape"] = np.array(rows)
+        for name, pod in self.known.items():
+            packed = cases.fields[name]
+            rows = [
+                pod.encode(carried_field(p, packed, i)[None])[0] for i, p in enumerate(passages)
+            ]
+            found[name] = np.array(rows)
+        return found
+
+    def passages(self, cases: Cases) -> list[Passage]:
+        """One per case; equal meshes share theirs."""
+        meshes = cases.meshes[""]
+        first = np.unique(meshes.index, return_index=True)[1]
+        distinct = list(
+            side_by_side(lambda i: named_passage(self.chart, cases, int(i)), first.tolist())
+        )
+        return [distinct[k] for k in meshes.index]
+
+    @cached_property
+    def stacks(self) -> dict[str, tuple[np.ndarray, dict[str, slice]]]:
+        """By location: the columns [mean, residual, modes] of all fields there, (entity, column)
+        together so that one product transports them, and where each field's begin."""
+        made = {}
+        for on in {basis.kind.on for basis in self.fields.values()}:
+            blocks, places, start = [], {}, 0
+            for name, basis in self.fields.items():
+                if basis.kind.on == on:
+                    modes = basis.pod.modes.reshape(-1, basis.pod.modes.shape[2])
+                    block = np.concatenate([basis.pod.mean, basis.residual, modes]).T
+                    places[name] = slice(start, start + block.shape[1])
+                    blocks.append(block)
+                    start += block.shape[1]
+            made[on] = (np.ascontiguousarray(np.concatenate(blocks, axis=1)), places)
+        return made
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many modes: for each output field, and for the shape and each known field, those below
+    `shape_tolerance` of the first left out; and how fields are weighed and transformed."""
+
+    modes: int = 16
+    shape_modes: int = 16
+    shape_tolerance: float = 1e-3
+    weighted: bool = True
+    logarithmic: tuple[str, ...] = ()
+
+
+def embed(
+    carried: Carried, sizes: Sizes
+) -> tuple[Embedding, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The embedding of a training set; its input columns; its output coefficients by field.
+
+    Raises:
+        ValueError: a field to be learnt as a logarithm that is not positive or not there.
+    """
+    samples = carried.samples
+    _check_logarithmic(carried, sizes.logarithmic)
+
+    def inputs(snapshots: np.ndarray, on: str) -> Pod:
+        weight = carried.weight(on) if sizes.weighted else None
+        return Pod.fit(snapshots.copy(), sizes.shape_modes, weight, sizes.shape_tolerance)
+
+    shape = None if carried.coordinates is None else inputs(carried.coordinates, "point")
+    known = {k: inputs(s, samples.cases.fields[k].on) for k, s in carried.known.items()}
+    columns = {} if shape is None else {"shape": shape.encode(carried.coordinates)}
+    columns |= {k: pod.encode(carried.known[k]) for k, pod in known.items()}
+    bases, coefficients, errors = {}, {}, {}
+    for name, snapshots in carried.fields.items():
+        logarithmic = name in sizes.logarithmic
+        values = np.log(snapshots) if logarithmic else snapshots.copy()
+        weight = carried.weight(samples.fields[name].on) if sizes.weighted else None
+        pod = Pod.fit(values, sizes.modes, weight)
+        coefficients[name] = (
+            values.reshape(len(values), -1) @ pod.dual.reshape(len(pod.modes), -1).T
+        )
+        kind = FieldKind.of(samples.fields[name])
+        residual, errors[name] = _left_out(carried, name, pod, coefficients[name], logarithmic)
+        bases[name] = Basis(pod, residual, kind, logarithmic)
+    return Embedding(carried.chart, shape, known, bases, errors), columns, coefficients
+
+
+def _check_logarithmic(carried: Carried, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in carried.fields:
+            raise ValueError(
+                f"logarithmic: expected fields of {list(carried.fields)}, got {name!r}"
+            )
+        if carried.fields[name].min() <= 0:
+            raise ValueError(
+                f"logarithmic: expected field {name!r} to be positive everywhere, its least value is "
+                f"{carried.fields[name].min():.3g}"
+            )
+
+
+def _left_out(
+    carried: Carried, name: str, pod: Pod, coefficients: np.ndarray, logarithmic: bool
+) -> tuple[Float[np.ndarray, "channel node"], Errors]:
+    """Mean square, on the common mesh, of what the round trip through interpolation and modes loses on
+    native meshes; and the relative errors. Modes were made from these cases: n / (n - k) makes up."""
+    packed = carried.samples.fields[name]
+    total = np.zeros(pod.mean.shape)
+    trips, projections = [], []
+    for i, passage in carried.passages.items():
+        truth = np.moveaxis(packed.at(i).values, 1, 0).reshape(passage.mesh.size_of(packed.on), -1)
+        there = carried.fields[name][i]
+        back = passage.from_common(there.T, packed.on)
+        reduced = passage.from_common(pod.decode(coefficients[i : i + 1])[0].T, packed.on)
+        size = np.abs(truth).max()
+        trips.append(np.mean((truth - back) ** 2) / max(size**2, 1e-300))
+        if logarithmic:
+            lost = (np.log(truth) - reduced) ** 2
+            reduced = np.exp(reduced)
+        else:
+            lost = (truth - reduced) ** 2
+        projections.append(np.mean((truth - reduced) ** 2) / max(size**2, 1e-300))
+        total += passage.to_common(lost, packed.on).T
+    n, k = len(carried.samples), len(pod.modes)
+    scale = n / max(n - k - 1, 1) / len(carried.passages)
+    return total * scale, Errors(
+        float(np.sqrt(np.mean(trips))), float(np.sqrt(np.mean(projections)))
+    )

@@ -1,0 +1,119 @@
+"""From cases to the standardised inputs of a Gaussian process: parameters, shape and known fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from fieldcast.meshes import Cases
+
+SPREAD = 1.2
+"""A parameter of one sign whose largest value is above this times its least enters as its logarithm."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """v -> log(sign v) if `sign` is 1 or -1, v itself if it is 0."""
+
+    sign: int = 0
+
+    @classmethod
+    def suited_to(cls, values: np.ndarray) -> Transform:
+        """The logarithm for values of one sign that span a factor of `SPREAD`."""
+        sign = one_sign(values)
+        size = np.abs(values)
+        return cls(sign if sign and size.max() > SPREAD * size.min() else 0)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        if not self.sign:
+            return values
+        size = self.sign * values
+        # Of the wrong sign: far outside; the guard will say so, the logarithm must not fail.
+        return np.log(np.maximum(size, 1e-300))
+
+    def inverse(self, values: Any) -> Any:
+        """Back; for tensors and arrays."""
+        return self.sign * np.exp(values) if self.sign else values
+
+    def slope(self, values: np.ndarray) -> np.ndarray:
+        """d transform / d v."""
+        return 1.0 / values if self.sign else np.ones_like(values)
+
+
+def one_sign(values: np.ndarray) -> int:
+    """1 if all values are positive, -1 if all are negative, else 0."""
+    return int((values > 0).all()) - int((values < 0).all())
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """x = (raw - shift) / scale, raw = [shape coefficients, transformed parameters, known fields'
+    coefficients]; columns that did not vary in the training set are left out.
+
+    `blocks` gives the number of columns of each source before that: "shape", parameters by name
+    (with their times), known fields by name. `low` and `high` are the training range of raw.
+    """
+
+    names: tuple[str, ...]
+    transforms: Mapping[str, Transform]
+    keep: np.ndarray
+    shift: Float[np.ndarray, " column"]
+    scale: Float[np.ndarray, " column"]
+    low: Float[np.ndarray, " column"]
+    high: Float[np.ndarray, " column"]
+
+    @classmethod
+    def fit(cls, cases: Cases, extra: Mapping[str, Float[np.ndarray, "case column"]]) -> Features:
+        """From the training cases and the `extra` columns (shape, known fields) found for them."""
+        transforms = {k: Transform.suited_to(s.values) for k, s in cases.parameters.items()}
+        raw, names = raw_columns(cases, extra, transforms)
+        spread = np.ptp(raw, axis=0)
+        keep = spread > 1e-12 * np.maximum(np.abs(raw).max(axis=0), 1e-300)
+        raw = raw[:, keep]
+        return cls(
+            tuple(np.array(names, dtype=object)[keep]),
+            transforms,
+            keep,
+            raw.mean(axis=0),
+            raw.std(axis=0),
+            raw.min(axis=0),
+            raw.max(axis=0),
+        )
+
+    def raw(
+        self, cases: Cases, extra: Mapping[str, Float[np.ndarray, "case column"]]
+    ) -> Float[np.ndarray, "case column"]:
+        """The columns that vary, not standardised."""
+        return raw_columns(cases, extra, self.transforms)[0][:, self.keep]
+
+    def standardised(
+        self, raw: Float[np.ndarray, "case column"]
+    ) -> Float[np.ndarray, "case column"]:
+        """What the processes take."""
+        return (raw - self.shift) / self.scale
+
+
+def raw_columns(
+    cases: Cases,
+    extra: Mapping[str, Float[np.ndarray, "case column"]],
+    transforms: Mapping[str, Transform],
+) -> tuple[Float[np.ndarray, "case column"], list[str]]:
+    """All columns and their names: the extra ones numbered, parameters by name."""
+    blocks, names = [np.empty((len(cases), 0))], []
+    for name, columns in extra.items():
+        blocks.append(columns)
+        names += [f"{name} {k + 1}" for k in range(columns.shape[1])]
+    for name, scalar in cases.parameters.items():
+        blocks.append(transforms[name](scalar.values))
+        steady = scalar.values.shape[1] == 1
+        names += [name] if steady else [f"{name}[{k}]" for k in range(scalar.values.shape[1])]
+    return np.concatenate(blocks, axis=1), names
+
+
+def constant_names(cases: Cases) -> Sequence[str]:
+    """Parameters that are the same in all cases."""
+    return [k for k, s in cases.parameters.items() if np.ptp(s.values, axis=0).max() == 0]

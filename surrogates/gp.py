@@ -1,0 +1,314 @@
+"""Exact Gaussian processes: ARD Matern-5/2 plus a linear part, trained by analytic gradients and L-BFGS.
+
+k(x, x') = s (1 + sqrt(5) r + 5/3 r^2) exp(-sqrt(5) r) + b x.x' + noise delta,
+r^2 = sum_j (x_j - x'_j)^2 / l_j^2   (Rasmussen and Williams 2006, chapters 2, 4 and 5).
+
+Several outputs that share one kernel are columns of one `y`: they share the kernel matrix, its
+factor and its gradient. `GaussianProcess.as_gpytorch` gives the same posterior as a gpytorch model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fieldcast.meshes.threads import side_by_side
+
+if TYPE_CHECKING:
+    import gpytorch
+
+SQRT5 = math.sqrt(5.0)
+JITTER = 1e-10
+# Bounds of the logarithms: length scales (inputs are standardised), signal, linear part, noise.
+BOUNDS = {"lengthscale": (-3.0, 7.0), "signal": (-7.0, 6.0), "linear": (-18.0, 6.0)}
+NOISE_BOUNDS = (-18.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Of one kernel: `lengthscale` (input,), the variances `signal`, `linear` and `noise`."""
+
+    lengthscale: Float[np.ndarray, " input"]
+    signal: float
+    linear: float
+    noise: float
+
+    @classmethod
+    def of(cls, theta: Float[np.ndarray, " parameter"]) -> Hyperparameters:
+        """From logarithms: length scales, signal, linear, noise."""
+        signal, linear, noise = np.exp(theta[-3:])
+        return cls(np.exp(theta[:-3]), float(signal), float(linear), float(noise))
+
+    @property
+    def theta(self) -> Float[np.ndarray, " parameter"]:
+        """Logarithms, as `of` takes them."""
+        tail = [self.signal, max(self.linear, 1e-300), self.noise]
+        return np.log(np.concatenate([self.lengthscale, tail]))
+
+
+@dataclass(frozen=True)
+class Training:
+    """How hyper-parameters are found: `starts` of L-BFGS-B with at most `iterations` each, on the
+    likelihood, or with `prior` on its product with log-normal priors of the length scales whose
+    median grows as sqrt(inputs) (Hvarfner et al. 2024, arXiv:2402.02229): with few simulations and
+    many inputs it keeps inputs that explain nothing out. `linear` adds the linear part."""
+
+    starts: int = 2
+    iterations: int = 200
+    prior: bool = True
+    linear: bool = True
+
+
+class Likelihood:
+    """The negative log marginal likelihood of outputs `y` (n, m) that share one kernel over `x` (n, d),
+    with its gradient by the logarithms of the hyper-parameters. Buffers are reused between calls."""
+
+    def __init__(self, x: Tensor, y: Tensor, training: Training) -> None:
+        self.x, self.y, self.training = x, y, training
+        n, d = x.shape
+        self.evaluations = 0
+        self._buffers = [torch.empty((n, n), dtype=x.dtype, device=x.device) for _ in range(5)]
+        self._inner = x @ x.T
+        self._prior_mean = math.sqrt(2.0) + 0.5 * math.log(max(d, 1))
+
+    def __call__(
+        self, theta: Float[np.ndarray, " parameter"]
+    ) -> tuple[float, Float[np.ndarray, " parameter"]]:
+        self.evaluations += 1
+        h = Hyperparameters.of(theta)
+        n, m = self.y.shape
+        z = self.x / torch.as_tensor(h.lengthscale, dtype=self.x.dtype, device=self.x.device)
+        kernel, slope, matern = self._kernel(z, h)
+        factor, failed = torch.linalg.cholesky_ex(kernel)
+        if int(failed):
+            return 1e10, np.zeros(len(theta))
+        alpha = torch.cholesky_solve(self.y, factor)
+        weight = torch.cholesky_inverse(factor, out=kernel).mul_(m)
+        weight.addmm_(alpha, alpha.T, alpha=-1.0)  # twice dNLL/dK
+        value = 0.5 * (self.y * alpha).sum() + m * factor.diagonal().log().sum()
+        g_signal = 0.5 * torch.dot(weight.view(-1), matern.view(-1))
+        g_linear = 0.5 * h.linear * torch.dot(weight.view(-1), self._inner.view(-1))
+        g_noise = 0.5 * (h.noise + JITTER) * weight.diagonal().sum()
+        pull = slope.mul_(weight)
+        g_length = pull.sum(1) @ (z * z) - (z * (pull @ z)).sum(0)
+        tail = torch.stack([value, g_signal, g_linear, g_noise])
+        found = torch.cat([tail, g_length]).cpu().numpy()
+        nll = float(found[0]) + 0.5 * n * m * math.log(2 * math.pi)
+        return self._with_prior(theta, nll, np.concatenate([found[4:], found[1:4]]))
+
+    def _kernel(self, z: Tensor, h: Hyperparameters) -> tuple[Tensor, Tensor, Tensor]:
+        """The kernel matrix, 5/3 s (1 + sqrt5 r) exp(-sqrt5 r), and the Matern part alone."""
+        kernel, square, root, decay, matern = self._buffers
+        squares = (z * z).sum(1)
+        torch.addmm(squares[None], z, z.T, alpha=-2.0, out=square)
+        square.add_(squares[:, None]).clamp_(min=0.0).mul_(5.0)
+        torch.sqrt(square, out=root)
+        torch.neg(root, out=decay).exp_().mul_(h.signal)
+        slope = root.add_(1.0).mul_(decay)
+        torch.addcmul(slope, square, decay, value=1.0 / 3.0, out=matern)
+        torch.add(matern, self._inner, alpha=h.linear, out=kernel)
+        kernel.diagonal().add_(h.noise + JITTER)
+        return kernel, slope.mul_(5.0 / 3.0), matern
+
+    def _with_prior(
+        self, theta: np.ndarray, nll: float, gradient: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        if self.training.prior:
+            z = (theta[:-3] - self._prior_mean) / math.sqrt(3.0)
+            nll += 0.5 * float(z @ z)
+            gradient[:-3] += z / math.sqrt(3.0)
+        if not self.training.linear:
+            gradient[-2] = 0.0
+        return nll, gradient
+
+
+def start_points(d: int, training: Training, seed: int) -> list[Float[np.ndarray, " parameter"]]:
+    """The first start is fixed, the others random."""
+    rng = np.random.default_rng(seed)
+    off = -40.0
+    starts = []
+    for k in range(training.starts):
+        length = np.full(d, np.log(3.0)) if k == 0 else rng.uniform(np.log(0.5), np.log(30.0), d)
+        signal, linear, noise = (
+            (0.0, -2.0, np.log(1e-3))
+            if k == 0
+            else (rng.uniform(-1, 2), rng.uniform(-6, 1), rng.uniform(-14, -2))
+        )
+        starts.append(np.concatenate([length, [signal, linear if training.linear else off, noise]]))
+    return starts
+
+
+def maximise(likelihood: Likelihood, seed: int) -> tuple[Hyperparameters, float]:
+    """The best hyper-parameters over all starts, and their negative log likelihood."""
+    from scipy.optimize import minimize
+
+    training, d = likelihood.training, likelihood.x.shape[1]
+    linear = BOUNDS["linear"] if training.linear else (-40.0, -40.0)
+    bounds = [BOUNDS["lengthscale"]] * d + [BOUNDS["signal"], linear, NOISE_BOUNDS]
+    best: Any = None
+    for start in start_points(d, training, seed):
+        found = minimize(
+            likelihood,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": training.iterations, "maxfun": 2 * training.iterations},
+        )
+        if best is None or found.fun < best.fun:
+            best = found
+    return Hyperparameters.of(best.x), float(best.fun)
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianProcess:
+    """A trained process for outputs that share one kernel.
+
+    Tensors: `x` (n, input) training inputs, `factor` (n, n) Cholesky factor of the kernel matrix,
+    `alpha` (n, output) = K^-1 y. Outputs are y * `scale` + `shift`, each (output,).
+    """
+
+    x: Tensor
+    factor: Tensor
+    alpha: Tensor
+    shift: Tensor
+    scale: Tensor
+    hyperparameters: Hyperparameters
+    nll: float
+
+    @classmethod
+    def of(
+        cls, x: Tensor, y: Tensor, h: Hyperparameters, nll: float = float("nan")
+    ) -> GaussianProcess:
+        """With given hyper-parameters; `y` (n, output) in its own scale."""
+        shift, scale = standardisation(y)
+        kernel = covariance(x, x, h)
+        kernel.diagonal().add_(h.noise + JITTER)
+        factor = torch.linalg.cholesky(kernel)
+        alpha = torch.cholesky_solve((y - shift) / scale, factor)
+        return cls(x, factor, alpha, shift, scale, h, nll)
+
+    @property
+    def noise(self) -> Tensor:
+        """Variance of the noise of each output, (output,)."""
+        return self.hyperparameters.noise * self.scale**2
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance without noise at `x` (q, input), each (q, output). Differentiable by `x`."""
+        cross = covariance(x, self.x, self.hyperparameters)
+        mean = cross @ self.alpha
+        solved = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
+        prior = self.hyperparameters.signal + self.hyperparameters.linear * (x * x).sum(1)
+        variance = (prior - (solved * solved).sum(0)).clamp(min=0.0)
+        return mean * self.scale + self.shift, variance[:, None] * self.scale**2
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean alone, (q, output)."""
+        return covariance(x, self.x, self.hyperparameters) @ self.alpha * self.scale + self.shift
+
+    def leave_one_out(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance (noise included) at each training point from the others, (n, output), with
+        the hyper-parameters kept (Rasmussen and Williams 2006, eq. 5.12)."""
+        precision = torch.cholesky_inverse(self.factor).diagonal()[:, None]
+        y = self._outputs()
+        mean = y - self.alpha / precision
+        return mean * self.scale + self.shift, (1.0 / precision) * self.scale**2
+
+    def _outputs(self) -> Tensor:
+        return self.factor @ (self.factor.T @ self.alpha)
+
+    def to(
+        self, device: torch.device | str | None, dtype: torch.dtype | None = None
+    ) -> GaussianProcess:
+        """The same process on another device or in another precision."""
+        moved = {
+            name: getattr(self, name).to(device=device, dtype=dtype)
+            for name in ("x", "factor", "alpha", "shift", "scale")
+        }
+        return replace(self, **moved)
+
+    def as_gpytorch(self) -> gpytorch.models.ExactGP:
+        """The same posterior as a gpytorch model in evaluation mode (outputs standardised; a batch of one
+        per output), for those who go on with gpytorch or botorch."""
+        return _gpytorch_model(self)
+
+
+def standardisation(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column; 1 for a constant one."""
+    scale = y.std(0, unbiased=False)
+    floor = 1e-12 * y.abs().amax(0).clamp(min=1e-300)
+    return y.mean(0), torch.where(scale > floor, scale, torch.ones_like(scale))
+
+
+def covariance(a: Tensor, b: Tensor, h: Hyperparameters) -> Tensor:
+    """The kernel without noise between `a` (p, input) and `b` (q, input)."""
+    length = torch.as_tensor(h.lengthscale, dtype=a.dtype, device=a.device)
+    za, zb = a / length, b / length
+    square = (za * za).sum(1)[:, None] + (zb * zb).sum(1)[None] - 2.0 * za @ zb.T
+    # A floor instead of zero keeps the derivative of the root finite.
+    square = square.clamp(min=1e-20)
+    root = SQRT5 * square.sqrt()
+    matern = h.signal * (1.0 + root + 5.0 / 3.0 * square) * torch.exp(-root)
+    return matern + h.linear * (a @ b.T)
+
+
+def fit_gps(
+    x: Tensor,
+    outputs: Sequence[Tensor],
+    training: Training,
+    *,
+    seed: int = 0,
+    done: Callable[[int], None] = lambda count: None,
+) -> list[GaussianProcess]:
+    """One process per member of `outputs`, each (n, m): its m columns share a kernel. On the CPU they
+    are trained side by side, one thread each; the answer does not depend on how many."""
+
+    def train(item: tuple[int, Tensor]) -> GaussianProcess:
+        k, y = item
+        shift, scale = standardisation(y)
+        likelihood = Likelihood(x, (y - shift) / scale, training)
+        h, nll = maximise(likelihood, seed + k)
+        done(1)
+        return GaussianProcess.of(x, y, h, nll)
+
+    if x.is_cuda:
+        return [train(item) for item in enumerate(outputs)]
+    return list(side_by_side(train, enumerate(outputs)))
+
+
+def _gpytorch_model(process: GaussianProcess) -> gpytorch.models.ExactGP:
+    import gpytorch
+
+    h, m = process.hyperparameters, process.alpha.shape[1]
+    batch = torch.Size([m])
+
+    class Model(gpytorch.models.ExactGP):
+        def __init__(self, x: Tensor, y: Tensor, likelihood: Any) -> None:
+            super().__init__(x, y, likelihood)
+            matern = gpytorch.kernels.MaternKernel(2.5, ard_num_dims=x.shape[-1])
+            linear = gpytorch.kernels.LinearKernel()
+            self.mean_module = gpytorch.means.ZeroMean(batch_shape=batch)
+            self.covar_module = gpytorch.kernels.ScaleKernel(matern) + linear
+            matern.lengthscale = torch.as_tensor(h.lengthscale, dtype=x.dtype)
+            self.covar_module.kernels[0].outputscale = h.signal
+            linear.variance = max(h.linear, 1e-12)
+
+        def forward(self, x: Tensor) -> Any:
+            return gpytorch.distributions.MultivariateNormal(
+                self.mean_module(x), self.covar_module(x)
+            )
+
+    noise = gpytorch.constraints.GreaterThan(1e-12)
+    likelihood = gpytorch.likelihoods.GaussianLikelihood(noise_constraint=noise)
+    x = process.x.expand(m, *process.x.shape)
+    model = Model(x, process._outputs().T.contiguous(), likelihood).to(process.x)
+    likelihood.to(process.x)
+    likelihood.noise = h.noise + JITTER
+    return model.eval()

@@ -1,0 +1,124 @@
+"""MMGP: mesh morphing and Gaussian processes (Casenave, Staber, Roynard 2023, arXiv:2305.12871).
+
+Every mesh is morphed to a common shape, where fields are compared node by node; shapes and outputs
+are reduced by POD; Gaussian processes map shape coefficients and parameters to output coefficients
+and scalars. Everything after the processes is linear, so the variance of a field is closed form:
+Var u(x) = sum_k phi_k(x)^2 (s_k^2 + noise_k) + truncation(x).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fieldcast.meshes.morphing import Morphing
+
+from .embedding import Sizes
+from .features import Transform, one_sign
+from .gp import GaussianProcess, Training, fit_gps, standardisation
+from .reduced import Model, Reduced, Task
+from .regression import Processes
+from .surrogate import Progress
+
+
+@dataclass(frozen=True)
+class MMGP(Reduced):
+    """Mesh morphing Gaussian process.
+
+    `morphing` None is chosen by topology and numbering. `modes` per output field; `shape_modes` for
+    the coordinates and for each known field, those below `shape_tolerance` of the first left out.
+    `weighted` uses the mass matrix of the common mesh as the inner product, else the identity.
+    `shared_kernel` gives all modes of a field one kernel (faster, as published) instead of one
+    each. `logarithmic` names positive fields that are learnt as logarithms; for scalars of one sign
+    the likelihood decides. `training` says how kernels are found.
+    """
+
+    morphing: Morphing | None = None
+    modes: int = 16
+    shape_modes: int = 16
+    shape_tolerance: float = 1e-3
+    weighted: bool = True
+    shared_kernel: bool = False
+    logarithmic: tuple[str, ...] = ()
+    training: Training = field(default_factory=Training)
+
+    def layout(self) -> tuple[Morphing | None, Sizes]:
+        sizes = Sizes(
+            self.modes, self.shape_modes, self.shape_tolerance, self.weighted, self.logarithmic
+        )
+        return self.morphing, sizes
+
+    def learn(self, task: Task, seed: int, progress: Progress) -> tuple[Model, dict[str, Any]]:
+        columns = {k: _columns(y, self.shared_kernel) for k, y in task.fields.items()}
+        variants = {k: _variants(y) for k, y in task.scalars.items()}
+        outputs = [y for group in columns.values() for y in group]
+        outputs += [t(y) for k, y in task.scalars.items() for t in map(_tensor, variants[k])]
+        count = 0
+
+        def done(more: int) -> None:
+            nonlocal count
+            count += more
+            progress("train", count, len(outputs))
+
+        found = iter(fit_gps(task.x, outputs, self.training, seed=seed, done=done))
+        fields = {k: Processes([next(found) for _ in group]) for k, group in columns.items()}
+        scalars, transforms = {}, {}
+        for name, choices in variants.items():
+            tried = [(t, next(found)) for t in choices]
+            transforms[name], best = min(tried, key=lambda c: _density(*c, task.scalars[name]))
+            scalars[name] = Processes([best])
+        report = {"leave_one_out": _leave_one_out(task, scalars, transforms)}
+        return Model(fields, scalars, transforms), report
+
+    @classmethod
+    def tiny(cls) -> MMGP:
+        return cls(modes=4, shape_modes=4, training=Training(starts=1, iterations=40))
+
+
+def _columns(y: Tensor, shared: bool) -> list[Tensor]:
+    return [y] if shared or not y.shape[1] else [y[:, [k]] for k in range(y.shape[1])]
+
+
+def _variants(y: Tensor) -> list[Transform]:
+    """As it is and, for one sign, its logarithm."""
+    sign = one_sign(y.numpy())
+    return [Transform(), Transform(sign)] if sign else [Transform()]
+
+
+def _tensor(transform: Transform) -> Any:
+    return lambda y: torch.as_tensor(transform(y.numpy()))
+
+
+def _density(transform: Transform, process: GaussianProcess, y: Tensor) -> float:
+    """Negative log likelihood of `y` itself: that of the standardised, transformed values, plus the
+    logarithm of the scale, plus that of the slope of the transform."""
+    moved = _tensor(transform)(y)
+    nll = process.nll + len(y) * float(standardisation(moved)[1].log().sum())
+    return nll + (float(y.abs().log().sum()) if transform.sign else 0.0)
+
+
+def _leave_one_out(
+    task: Task, scalars: dict[str, Processes], transforms: dict[str, Transform]
+) -> dict[str, dict[str, float]]:
+    """Relative error and coverage of the 95 % interval of each scalar, each training case predicted from the
+    others by the kernel fitted to all."""
+    scores = {}
+    for name, processes in scalars.items():
+        mean, variance = processes.members[0].leave_one_out()
+        y = task.scalars[name].numpy()
+        moved = transforms[name](y)
+        inside = np.abs(moved - mean.numpy()) <= 1.96 * np.sqrt(variance.numpy())
+        back = transforms[name].inverse(mean.numpy())
+        size = np.maximum(np.abs(y), 1e-300)
+        error = math.sqrt(float(np.mean(((back - y) / size) ** 2)))
+        scores[name] = {
+            "rrmse": error,
+            "coverage_95": float(inside.mean()),
+            "logarithmic": bool(transforms[name].sign),
+        }
+    return scores

@@ -1,0 +1,64 @@
+"""Recipes as JSON: the plugin's registered name and its settings, never an import path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from fieldcast.meshes.morphing import Morphing
+from fieldcast.meshes.plugins import Kind, plugin, plugin_name
+
+from .gp import Training
+from .surrogate import Surrogate
+
+_PLAIN = {"training": Training}
+"""Settings that are groups of numbers rather than plugins."""
+
+
+def recipe_to_json(recipe: Any) -> Any:
+    """Plugins become {"kind", "name", "settings"}, groups {"group", "settings"}, tuples lists."""
+    if isinstance(recipe, (Surrogate, Morphing)):
+        kind: Kind = "surrogates" if isinstance(recipe, Surrogate) else "morphings"
+        name = plugin_name(kind, type(recipe))
+        return {"kind": kind, "name": name, "settings": _settings(recipe)}
+    if is_dataclass(recipe) and not isinstance(recipe, type):
+        group = next((k for k, cls in _PLAIN.items() if type(recipe) is cls), None)
+        if group is None:
+            raise TypeError(f"expected a setting of a known kind, got {type(recipe).__name__}")
+        return {"group": group, "settings": _settings(recipe)}
+    if isinstance(recipe, (list, tuple)):
+        return [recipe_to_json(v) for v in recipe]
+    return recipe
+
+
+def _settings(recipe: Any) -> dict[str, Any]:
+    return {f.name: recipe_to_json(getattr(recipe, f.name)) for f in fields(recipe)}
+
+
+def recipe_from_json(values: Any) -> Any:
+    """The recipe that `recipe_to_json` was given.
+
+    Raises:
+        ValueError: a plugin that is not installed, or settings that it does not take.
+    """
+    if isinstance(values, list):
+        return tuple(recipe_from_json(v) for v in values)
+    if not isinstance(values, Mapping):
+        return values
+    if "group" in values:
+        return _made(_PLAIN.get(values["group"]), values)
+    if values.get("kind") not in ("surrogates", "morphings"):
+        raise ValueError(f"expected a surrogate or a morphing, got {values.get('kind')!r}")
+    return _made(plugin(values["kind"], values["name"]), values)
+
+
+def _made(cls: Any, values: Mapping[str, Any]) -> Any:
+    settings = {k: recipe_from_json(v) for k, v in values["settings"].items()}
+    try:
+        return cls(**settings)
+    except TypeError as error:
+        raise ValueError(
+            f"expected settings that the installed {values.get('name', 'plugin')!r} takes: {error}; "
+            "it may be of another version than the model"
+        ) from error

@@ -1,0 +1,279 @@
+"""Surrogates in a reduced space: morph, reduce by POD, regress, and carry back.
+
+What differs between MMGP and the baselines is the regression alone.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fieldcast.meshes import Case, Cases, Normal, Predictions, Sample, Samples
+from fieldcast.meshes.chart import Passage
+from fieldcast.meshes.morphing import Morphing
+from fieldcast.meshes.packed import PackedEstimate, PackedField, PackedScalar, PackedValues
+from fieldcast.meshes.threads import side_by_side
+
+from .embedding import Basis, Carried, Embedding, Sizes, carry, embed
+from .features import Features, Transform
+from .guard import Box
+from .regression import Answer, Regression
+from .signature import Signature, describe
+from .surrogate import Card, Differentiable, Gradient, Progress, State, Surrogate, quiet
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What was learnt: one regression per field (of its coefficients) and per scalar (transformed)."""
+
+    fields: Mapping[str, Regression]
+    scalars: Mapping[str, Regression]
+    transforms: Mapping[str, Transform]
+
+    def to(self, device: str) -> Model:
+        """The same on another device."""
+        return replace(
+            self,
+            fields={k: r.to(device) for k, r in self.fields.items()},
+            scalars={k: r.to(device) for k, r in self.scalars.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a regression is fitted to: standardised inputs `x` (case, input), coefficients of each field and
+    values of each scalar, (case, output)."""
+
+    x: Tensor
+    fields: Mapping[str, Tensor]
+    scalars: Mapping[str, Tensor]
+
+
+class Reduced(Surrogate):
+    """A recipe whose predictors live in a reduced space."""
+
+    transient: ClassVar[bool] = True
+
+    @abstractmethod
+    def layout(self) -> tuple[Morphing | None, Sizes]:
+        """The morphing (None: chosen), and the sizes of the reduced space."""
+
+    @abstractmethod
+    def learn(self, task: Task, seed: int, progress: Progress) -> tuple[Model, dict[str, Any]]:
+        """The regressions, and what to say of them in the fit report."""
+
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        *,
+        validation: Sequence[Sample] | None = None,
+        seed: int = 0,
+        progress: Progress = quiet,
+    ) -> ReducedPredictor:
+        packed = Samples.pack(samples)
+        Signature.of(packed)
+        return self.fit_carried(carry(packed, self.layout()[0], progress), seed, progress)
+
+    def fit_carried(
+        self, carried: Carried, seed: int = 0, progress: Progress = quiet
+    ) -> ReducedPredictor:
+        """As `fit`, from samples that were carried to a common mesh before."""
+        if len(carried.samples) < 2:
+            raise ValueError("expected at least 2 training cases, got 1")
+        samples = carried.samples
+        embedding, columns, coefficients = embed(carried, self.layout()[1])
+        progress("reduce", 1, 1)
+        features = Features.fit(samples.cases, columns)
+        if not len(features.names):
+            raise ValueError(
+                "expected training cases that differ in shape, parameters or known fields, got "
+                "cases that are all alike; name the inputs (--inputs)"
+            )
+        raw = features.raw(samples.cases, columns)
+        task = Task(
+            torch.as_tensor(features.standardised(raw)),
+            {k: torch.as_tensor(a) for k, a in coefficients.items()},
+            {k: torch.as_tensor(s.values) for k, s in samples.scalars.items()},
+        )
+        model, learnt = self.learn(task, seed, progress)
+        card = Card(
+            describe(samples), {**_report(carried, embedding, features), **learnt}, seed=seed
+        )
+        guard = Box.fit(features, carried.clamped)
+        return ReducedPredictor(
+            self, Signature.of(samples), card, embedding, features, model, guard
+        )
+
+    def restore(self, signature: Signature, card: Card, state: State) -> ReducedPredictor:
+        from .reduced_state import unpacked
+
+        return ReducedPredictor(self, signature, card, *unpacked(state, self.layout()[0]))
+
+
+def _report(carried: Carried, embedding: Embedding, features: Features) -> dict[str, Any]:
+    report: dict[str, Any] = {
+        "morphing": type(carried.chart.morphing).__name__,
+        "reason": carried.why,
+        "common_nodes": len(carried.chart.reference.points),
+        "flipped_cells": carried.flipped,
+        "clamped_share": float(carried.clamped.max(initial=0.0)),
+        "inputs": list(features.names),
+        "fields": {
+            name: {
+                "modes": len(basis.pod.modes),
+                "energy": float(basis.pod.energy.sum()),
+                "round_trip": embedding.errors[name].round_trip,
+                "projection": embedding.errors[name].projection,
+            }
+            for name, basis in embedding.fields.items()
+        },
+    }
+    return report
+
+
+@dataclass(frozen=True, eq=False)
+class ReducedPredictor(Differentiable):
+    """A regression between two reduced spaces."""
+
+    embedding: Embedding
+    features: Features
+    model: Model
+    guard: Box
+
+    def answer(self, cases: Cases, device: str | None) -> Predictions:
+        passages = self.embedding.passages(cases)
+        raw = self.features.raw(cases, self.embedding.columns(cases, passages))
+        x = torch.as_tensor(self.features.standardised(raw))
+        model = self.model
+        if device is not None:
+            x, model = x.to(device), model.to(device)
+        with torch.no_grad():
+            fields = {k: _on_cpu(r(x)) for k, r in model.fields.items()}
+            scalars = {k: _on_cpu(r(x)) for k, r in model.scalars.items()}
+        mean, epistemic, aleatoric = self._decoded(cases, passages, fields)
+        known = {k for k, answer in fields.items() if answer.epistemic is not None}
+        estimates, split = self._estimates(scalars)
+        clamped = np.array([p.clamped for p in passages])
+        parts = None
+        if known or any(s.epistemic is not None for s in scalars.values()):
+            parts = {
+                "epistemic": PackedValues(epistemic, split[0]),
+                "aleatoric": PackedValues(aleatoric, split[1]),
+            }
+        return Predictions(
+            cases,
+            mean,
+            {k: _total(epistemic[k], aleatoric[k]) for k in known} if known or not mean else None,
+            estimates,
+            parts,
+            tuple(self.guard.judge(raw, clamped)),
+            Normal(self._logarithmic()),
+        )
+
+    def state(self) -> State:
+        from .reduced_state import packed
+
+        return packed(self.embedding, self.features, self.model, self.guard)
+
+    def gradients(self, case: Case, outputs: Sequence[str]) -> Mapping[str, Gradient]:
+        from .reduced_gradients import gradients
+
+        return gradients(self, case, outputs)
+
+    def _logarithmic(self) -> frozenset[str]:
+        fields = {k for k, b in self.embedding.fields.items() if b.logarithmic}
+        return frozenset(fields | {k for k, t in self.model.transforms.items() if t.sign})
+
+    def _estimates(
+        self, answers: Mapping[str, Answer]
+    ) -> tuple[dict[str, PackedEstimate], tuple[dict[str, PackedScalar], dict[str, PackedScalar]]]:
+        estimates, epistemic, aleatoric = {}, {}, {}
+        for name, found in answers.items():
+            unit = self.signature.scalars[name].unit
+            transform = self.model.transforms.get(name, Transform())
+            centre = found.mean.numpy()
+            if found.epistemic is None or found.noise is None:
+                estimates[name] = PackedEstimate(transform.inverse(centre), None, unit)
+                continue
+            variance, noise = found.epistemic.numpy(), found.noise.numpy()[None]
+            mean, slope = _back(transform.sign, centre, variance + noise)
+            estimates[name] = PackedEstimate(mean, slope(variance + noise), unit)
+            epistemic[name] = PackedScalar(slope(variance), unit)
+            aleatoric[name] = PackedScalar(slope(noise + np.zeros_like(variance)), unit)
+        return estimates, (epistemic, aleatoric)
+
+    def _decoded(
+        self, cases: Cases, passages: Sequence[Passage], answers: Mapping[str, Answer]
+    ) -> tuple[dict[str, PackedField], dict[str, PackedField], dict[str, PackedField]]:
+        """Mean, and epistemic and aleatoric standard deviation, of all fields on the cases' meshes."""
+        room: list[dict[str, PackedField]] = []
+        for _ in range(3):
+            made = {}
+            for name, basis in self.embedding.fields.items():
+                kind = basis.kind
+                offsets = cases.meshes[""].offsets(kind.on)
+                times = basis.pod.mean.shape[0] // kind.components
+                values = np.empty((times, offsets[-1], kind.components))
+                made[name] = PackedField(values, offsets, kind.unit, kind.on, kind.part)
+            room.append(made)
+
+        def one(i: int) -> None:
+            for on, (stack, places) in self.embedding.stacks.items():
+                columns = passages[i].from_common(stack, on)
+                for name, place in places.items():
+                    decoded = _decode(
+                        self.embedding.fields[name], columns[:, place], answers[name], i
+                    )
+                    for packed, values in zip(room, decoded, strict=True):
+                        found = packed[name]
+                        span = slice(found.offsets[i], found.offsets[i + 1])
+                        shape = (span.stop - span.start, -1, found.values.shape[2])
+                        found.values[:, span] = values.reshape(shape).swapaxes(0, 1)
+
+        for _ in side_by_side(one, range(len(cases))):
+            pass
+        return room[0], room[1], room[2]
+
+
+def _on_cpu(answer: Answer) -> Answer:
+    return Answer(
+        *(None if t is None else t.cpu() for t in (answer.mean, answer.epistemic, answer.noise))
+    )  # type: ignore[arg-type]
+
+
+def _back(sign: int, centre: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Mean in the user's scale, and the function from a variance to a standard deviation there: for a
+    logarithm the log-normal's, mean = exp(m + v/2), std(v) = mean sqrt(exp(v) - 1)."""
+    if not sign:
+        return centre, np.sqrt
+    mean = sign * np.exp(centre + 0.5 * variance)
+    return mean, lambda v: np.abs(mean) * np.sqrt(np.expm1(v))
+
+
+def _decode(
+    basis: Basis, columns: np.ndarray, answer: Answer, i: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, epistemic and aleatoric standard deviation of case `i`, each (entity, channel), from the
+    transported [mean, residual, modes]."""
+    channels = len(basis.pod.mean)
+    modes = columns[:, 2 * channels :].reshape(len(columns), -1, channels)
+    centre = columns[:, :channels] + np.einsum("nkc,k->nc", modes, answer.mean[i].numpy())
+    if answer.epistemic is None or answer.noise is None:
+        mean = np.exp(centre) if basis.logarithmic else centre
+        return mean, np.zeros_like(mean), np.zeros_like(mean)
+    squares = np.square(modes)
+    epistemic = np.einsum("nkc,k->nc", squares, answer.epistemic[i].numpy())
+    aleatoric = np.einsum("nkc,k->nc", squares, answer.noise.numpy())
+    aleatoric += np.maximum(columns[:, channels : 2 * channels], 0.0)
+    mean, spread = _back(int(basis.logarithmic), centre, epistemic + aleatoric)
+    return mean, spread(epistemic), spread(aleatoric)
+
+
+def _total(epistemic: PackedField, aleatoric: PackedField) -> PackedField:
+    return replace(epistemic, values=np.hypot(epistemic.values, aleatoric.values))

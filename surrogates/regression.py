@@ -1,0 +1,164 @@
+"""Maps from standardised inputs to reduced coefficients and scalars, with or without a variance."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .gp import GaussianProcess, Hyperparameters
+from .surrogate import State
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """`mean` (case, output); `epistemic` variance (case, output) and `noise` variance (output,), None
+    where not known."""
+
+    mean: Tensor
+    epistemic: Tensor | None = None
+    noise: Tensor | None = None
+
+
+class Regression(ABC):
+    """Fitted: from inputs (case, input) to outputs (case, output)."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Answer:
+        """Differentiable by `x`."""
+
+    @abstractmethod
+    def to(self, device: str) -> Regression:
+        """The same on another device."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """What `restored` needs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Processes(Regression):
+    """Gaussian processes, each for some of the outputs, one behind the other."""
+
+    members: Sequence[GaussianProcess]
+
+    def __call__(self, x: Tensor) -> Answer:
+        found = [process(x) for process in self.members]
+        return Answer(
+            torch.cat([m for m, _ in found], dim=1),
+            torch.cat([v for _, v in found], dim=1),
+            torch.cat([p.noise for p in self.members]),
+        )
+
+    def to(self, device: str) -> Processes:
+        return Processes([p.to(device) for p in self.members])
+
+    def state(self) -> State:
+        arrays = {}
+        for k, p in enumerate(self.members):
+            # The training inputs are the same in all members; the bundle keeps equal arrays once.
+            for name in ("x", "factor", "alpha", "shift", "scale"):
+                arrays[f"{k}/{name}"] = getattr(p, name).cpu().numpy()
+        kernels = [
+            {**asdict(p.hyperparameters), "lengthscale": p.hyperparameters.lengthscale.tolist()}
+            for p in self.members
+        ]
+        return State(arrays, {"kind": "processes", "kernels": kernels})
+
+    @classmethod
+    def restored(cls, state: State) -> Processes:
+        """From `state`."""
+        members = []
+        for k, kernel in enumerate(state.values["kernels"]):
+            tensors = [
+                torch.as_tensor(state.arrays[f"{k}/{name}"])
+                for name in ("x", "factor", "alpha", "shift", "scale")
+            ]
+            h = Hyperparameters(
+                np.array(kernel["lengthscale"]), kernel["signal"], kernel["linear"], kernel["noise"]
+            )
+            members.append(GaussianProcess(*tensors, h, float("nan")))
+        return cls(members)
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Regression):
+    """y = x W + b; the training mean alone where W is zero."""
+
+    weight: Float[Tensor, "input output"]
+    bias: Float[Tensor, " output"]
+
+    @classmethod
+    def ridge(cls, x: Tensor, y: Tensor, strengths: Sequence[float]) -> Linear:
+        """Ridge regression with the strength of least leave-one-out error (closed form: residual over
+        1 - leverage)."""
+        u, s, vt = torch.linalg.svd(x, full_matrices=False)
+        mean = y.mean(0)
+        best, least = cls(torch.zeros_like(vt.T @ (u.T @ y)), mean), float("inf")
+        for strength in strengths:
+            shrink = s**2 / (s**2 + strength * len(x))
+            leverage = (u**2 * shrink).sum(1) + 1.0 / len(x)
+            residual = (y - mean - u @ (shrink[:, None] * (u.T @ (y - mean)))) / (
+                1.0 - leverage
+            ).clamp(min=1e-6)[:, None]
+            error = float((residual**2).sum())
+            if error < least:
+                gain = shrink / s.clamp(min=1e-300)
+                best, least = cls(vt.T @ (gain[:, None] * (u.T @ (y - mean))), mean), error
+        return best
+
+    @classmethod
+    def constant(cls, x: Tensor, y: Tensor) -> Linear:
+        """The mean, whatever the input."""
+        return cls(torch.zeros((x.shape[1], y.shape[1]), dtype=y.dtype), y.mean(0))
+
+    def __call__(self, x: Tensor) -> Answer:
+        return Answer(x @ self.weight + self.bias)
+
+    def to(self, device: str) -> Linear:
+        return Linear(self.weight.to(device), self.bias.to(device))
+
+    def state(self) -> State:
+        arrays = {"weight": self.weight.cpu().numpy(), "bias": self.bias.cpu().numpy()}
+        return State(arrays, {"kind": "linear"})
+
+    @classmethod
+    def restored(cls, state: State) -> Linear:
+        """From `state`."""
+        return cls(*(torch.as_tensor(state.arrays[k]) for k in ("weight", "bias")))
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest(Regression):
+    """The outputs of the training case whose inputs are closest."""
+
+    x: Float[Tensor, "case input"]
+    y: Float[Tensor, "case output"]
+
+    def __call__(self, x: Tensor) -> Answer:
+        return Answer(self.y[torch.cdist(x, self.x).argmin(1)])
+
+    def to(self, device: str) -> Nearest:
+        return Nearest(self.x.to(device), self.y.to(device))
+
+    def state(self) -> State:
+        return State({"x": self.x.cpu().numpy(), "y": self.y.cpu().numpy()}, {"kind": "nearest"})
+
+    @classmethod
+    def restored(cls, state: State) -> Nearest:
+        """From `state`."""
+        return cls(*(torch.as_tensor(state.arrays[k]) for k in ("x", "y")))
+
+
+_KINDS: Mapping[str, Any] = {"processes": Processes, "linear": Linear, "nearest": Nearest}
+
+
+def restored(state: State) -> Regression:
+    """The regression that `state` was taken from."""
+    return _KINDS[state.values["kind"]].restored(state)

@@ -1,0 +1,251 @@
+"""The contracts: a Surrogate is a recipe, a Predictor is what fitting it gives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fieldcast.meshes import Case, Cases, Predictions, Sample
+from fieldcast.meshes.packed import PackedEstimate, PackedField, PackedValues, split_by_nodes
+
+from .signature import Signature
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage, how much of it is done, and how much there is."""
+
+BATCH = 2_000_000
+"""Nodes that are answered at a time."""
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    """Progress that nobody sees."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a fitted predictor is made of: arrays and JSON-able values, nothing else."""
+
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def nested(cls, states: Mapping[str, State]) -> State:
+        """Several states as one; `part` takes one out again."""
+        arrays = {f"{k}/{name}": a for k, s in states.items() for name, a in s.arrays.items()}
+        return cls(arrays, {k: s.values for k, s in states.items()})
+
+    def part(self, name: str) -> State:
+        """The state that went in under `name`."""
+        start = f"{name}/"
+        arrays = {k.removeprefix(start): a for k, a in self.arrays.items() if k.startswith(start)}
+        return State(arrays, self.values[name])
+
+    def parts(self) -> dict[str, State]:
+        """All states that went in."""
+        return {name: self.part(name) for name in self.values}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a user should know of a fitted predictor: JSON-able, travels in the bundle.
+
+    `training` summarises the set it was fitted on (count, hash, ranges), `fit` is the fit report,
+    `scores` the errors on held-out cases beside those of the baselines, `settings` how the folder
+    it was fitted on was read, `seed` the one given to fit.
+    """
+
+    training: Mapping[str, Any] = field(default_factory=dict)
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+class Surrogate(ABC):
+    """A recipe: a frozen dataclass of hyper-parameters, without data.
+
+    `any_mesh`: fits samples whose meshes share neither numbering nor topology. `transient`: fits
+    samples with more than one time. `tolerance`: how far, relative to the largest value, an answer
+    may depend on the other cases asked at the same time.
+    """
+
+    any_mesh: ClassVar[bool] = False
+    transient: ClassVar[bool] = False
+    tolerance: ClassVar[float] = 1e-9
+
+    @abstractmethod
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        *,
+        validation: Sequence[Sample] | None = None,
+        seed: int = 0,
+        progress: Progress = quiet,
+    ) -> Predictor:
+        """Learn from `samples`.
+
+        Raises:
+            ValueError: samples that this surrogate can't be fitted to; says which and why.
+        """
+
+    @abstractmethod
+    def restore(self, signature: Signature, card: Card, state: State) -> Predictor:
+        """The predictor that `Predictor.state` came from."""
+
+    @classmethod
+    def tiny(cls) -> Surrogate:
+        """A recipe that fits in seconds, for the conformance suite."""
+        return cls()
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor(ABC):
+    """Fitted; answers and saves. What it answers depends on the case alone."""
+
+    recipe: Surrogate
+    signature: Signature
+    card: Card
+
+    @abstractmethod
+    def answer(self, cases: Cases, device: str | None) -> Predictions:
+        """Predict packed cases that have been checked, in the units of the training set."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """All that `Surrogate.restore` needs."""
+
+    def predict(
+        self, cases: Sequence[Case], *, device: str | None = None, batch: int = BATCH
+    ) -> Predictions:
+        """One prediction per case, in order, on each case's own points and cells.
+
+        `device` is a torch device ("cpu", "cuda"; None: the CPU), `batch` the number of nodes that are
+        answered at a time.
+
+        Raises:
+            ValueError: a case that lacks an input or has another kind of mesh; names it and says what to do.
+        """
+        checked = [self.signature.checked(case) for case in cases]
+        sizes = [len(case.mesh.points) for case in checked]
+        parts = []
+        for part in split_by_nodes(sizes, batch):
+            parts += self._answered([checked[i] for i in part], device)
+        return joined(cases, parts)
+
+    def _answered(self, cases: Sequence[Case], device: str | None) -> list[Predictions]:
+        """The answer in one batch, or in halves where that does not fit into memory."""
+        import torch
+
+        try:
+            return [self.answer(Cases.pack(cases), device)]
+        except (torch.OutOfMemoryError, MemoryError):
+            if len(cases) == 1:
+                raise
+        half = len(cases) // 2
+        return self._answered(cases[:half], device) + self._answered(cases[half:], device)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the predictor as one file (`load` reads it); returns its path."""
+        from .bundle import write_bundle
+
+        return write_bundle(self, Path(path))
+
+    def with_scores(self, scores: Mapping[str, Any]) -> Predictor:
+        """The same predictor with its scores against the baselines on the card."""
+        return replace(self, card=replace(self.card, scores=scores))
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Predictor:
+        """The same predictor that remembers how its folder was read."""
+        return replace(self, card=replace(self.card, settings=settings))
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient:
+    """Derivatives of one output.
+
+    For a scalar: `parameters[name]` (time,), `shape` (time, coefficient), `points`
+    (time, point, dim). For a field: `parameters[name]` (time, point, component), `shape`
+    (coefficient, time, point, component), `points` None (too large; go by the shape coefficients).
+    """
+
+    parameters: Mapping[str, np.ndarray]
+    shape: np.ndarray
+    points: np.ndarray | None = None
+
+
+class Differentiable(Predictor):
+    """A predictor whose means can be differentiated."""
+
+    @abstractmethod
+    def gradients(self, case: Case, outputs: Sequence[str]) -> Mapping[str, Gradient]:
+        """Derivatives of the named scalars and fields by the parameters, by the shape coefficients and,
+        for scalars, by the coordinates of the points (the point of the common mesh that each point
+        corresponds to held fixed).
+
+        Raises:
+            ValueError: an output that is not predicted.
+        """
+
+
+def joined(cases: Sequence[Case], parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of consecutive batches as those of all `cases`.
+
+    Raises:
+        ValueError: no cases.
+    """
+    if not parts:
+        raise ValueError("expected at least one case, got none")
+    first = parts[0]
+    std = None
+    if first.std is not None:
+        std = {k: _joined_fields([p.std[k] for p in parts if p.std is not None]) for k in first.std}
+    split = None
+    if first.parts is not None:
+        split = {
+            k: _joined_values([p.parts[k] for p in parts if p.parts is not None])
+            for k in first.parts
+        }
+    return Predictions(
+        cases,
+        {k: _joined_fields([p.mean[k] for p in parts]) for k in first.mean},
+        std,
+        {k: _joined_estimates([p.scalars[k] for p in parts]) for k in first.scalars},
+        split,
+        tuple(t for p in parts for t in p.trust),
+        first.band,
+    )
+
+
+def _joined_fields(fields: Sequence[PackedField]) -> PackedField:
+    if len(fields) == 1:
+        return fields[0]
+    ends = np.cumsum([f.offsets[-1] for f in fields])
+    offsets = [fields[0].offsets] + [
+        f.offsets[1:] + e for f, e in zip(fields[1:], ends[:-1], strict=True)
+    ]
+    values = np.concatenate([f.values for f in fields], axis=1)
+    return replace(fields[0], values=values, offsets=np.concatenate(offsets))
+
+
+def _joined_estimates(estimates: Sequence[PackedEstimate]) -> PackedEstimate:
+    std = [e.std for e in estimates if e.std is not None]
+    return PackedEstimate(
+        np.concatenate([e.mean for e in estimates]),
+        np.concatenate(std) if std else None,
+        estimates[0].unit,
+    )
+
+
+def _joined_values(values: Sequence[PackedValues]) -> PackedValues:
+    return PackedValues(
+        {k: _joined_fields([v.fields[k] for v in values]) for k in values[0].fields},
+        {
+            k: replace(s, values=np.concatenate([v.scalars[k].values for v in values]))
+            for k, s in values[0].scalars.items()
+        },
+    )
