@@ -16,13 +16,12 @@ from jaxtyping import Float
 
 from .mesh import Mesh
 from .morphing import Morph, Morphing
-from .outline import Outline, fractions, matched_corners
+from .outline import CORNER, Outline, fractions, matched_corners
 from .topology import boundary_loops, oriented, simplices, topology
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-CORNER = np.deg2rad(40.0)
 LEAST_WEIGHT = 1e-8
 
 

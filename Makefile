@@ -1,0 +1,50 @@
+# `make demo` and `make test` are all a newcomer needs; both prepare the environment themselves.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.PHONY: install demo test check bench wheel clean
+
+install: $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	$(BIN)/python examples/demo.py --out demo_output
+
+test: $(VENV)/.tested check wheel
+	$(BIN)/python -m pytest -q -n auto
+
+check: $(VENV)/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p .check/fieldcast
+	for part in meshes solvers surrogates pipelines; do ln -sfn ../../$$part .check/fieldcast/$$part; done
+	MYPYPATH=.check $(BIN)/mypy -p fieldcast.meshes -p fieldcast.solvers -p fieldcast.surrogates -p fieldcast.pipelines
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed
+	@test -n "$(NAME)" || { echo "say which: make bench NAME=plate (see benchmarks/)"; exit 1; }
+	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
+
+# The wheel in an environment of its own: the command answers and the contract tests pass there.
+wheel: $(VENV)/.tested
+	sh tests/check_wheel.sh $(VENV)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "fieldcast needs Python 3.11 or newer, $(PYTHON) is older: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -q torch
+	$(PIP) install -q -e '.[solvers]'
+	@sh tests/system_libraries.sh
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(PIP) install -q -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .check demo_output
