@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class CellType:
     """One kind of cell.
 
-    `corners` are the nodes of the linear cell, which come first in VTK's order; `faces` (of volume cells) and `edges`
-    name corners. `simplices` splits the cell into triangles (surfaces) or tetrahedra (volumes).
+    `corners` are the nodes of the linear cell, which come first in VTK's order; `faces` (of volume
+    cells) and `edges` name corners. `simplices` splits the cell into triangles (surfaces) or
+    tetrahedra (volumes).
     """
 
     name: str

@@ -47,7 +47,8 @@ class Chart:
 
     @property
     def shared_numbering(self) -> bool:
-        """Whether point i is the same material point everywhere, so that nothing is interpolated."""
+        """Whether point i is the same material point everywhere, so that nothing is
+        interpolated."""
         return self.morph.shared_numbering
 
     def passage(self, mesh: Mesh) -> Passage:
@@ -55,8 +56,8 @@ class Chart:
         return Passage(self, mesh, self.morph.points(mesh))
 
     def size(self, on: Location) -> int:
-        """Length of a field on the common mesh; cell fields live there on points, unless the numbering
-        is shared."""
+        """Length of a field on the common mesh; cell fields live there on points, unless the
+        numbering is shared."""
         return self.reference.size_of(on if self.shared_numbering else "point")
 
 
@@ -109,7 +110,8 @@ class Passage:
 
 
 def cells_to_points(mesh: Mesh) -> csr_array:
-    """The operator (point, cell) that averages the cells around each point, weighted by their size."""
+    """The operator (point, cell) that averages the cells around each point, weighted by their
+    size."""
     from scipy.sparse import csr_array, diags_array
 
     cells, parents = simplices(mesh)

@@ -20,8 +20,8 @@ _ABAQUS = (
     (re.compile(r"(T2D|T3D|B2|B3|PIPE|R2D|RB2D|RB3D|DC1D|AC1D|SAX|D|U|RAX|MASS|SPRING|GAP|DASHPOT|CONN)"), {1: 1, 2: 3, 3: 21}),
 )  # fmt: skip
 _ABAQUS_ORDER = {
-    # Abaqus numbers the middle nodes of the upper ring before those of the vertical edges, as VTK does; wedges too.
-    29: [*range(20), 23, 25, 24, 26, 21, 22, 20],
+    # Edges as in VTK; then the centre, the faces below, above, in front (y-), right (x+), behind, left.
+    29: [*range(20), 26, 24, 23, 25, 21, 22, 20],
 }
 _SOLID_SHELL = {"SC6": 13, "SC8": 12}
 _LINE_MIDDLE = re.compile(r"(B32|T3D3|T2D3|B22|PIPE32|PIPE22|SAX2)")
@@ -56,7 +56,9 @@ class _Lines:
                 return found
         if n == 0:
             return []
-        raise InvalidMesh(f"expected {n} lines of {what}, got {len(found)}; the file is truncated or its counts are wrong")
+        raise InvalidMesh(
+            f"expected {n} lines of {what}, got {len(found)}; the file is truncated or its counts are wrong"
+        )
 
 
 def decode_su2(path: Path) -> RawMesh:
@@ -83,9 +85,13 @@ def decode_su2(path: Path) -> RawMesh:
             tag = value
         elif key == "MARKER_ELEMS":
             rows = lines.take(_su2_count(value), f"marker {tag!r}")
-            regions[tag] = np.unique(np.array([int(w) for row in rows for w in _su2_nodes(row)], dtype=np.int64))
+            regions[tag] = np.unique(
+                np.array([int(w) for row in rows for w in _su2_nodes(row)], dtype=np.int64)
+            )
     if points is None or cells is None:
-        raise InvalidMesh("expected NDIME, NPOIN and NELEM with their lines, got not all; the file is truncated")
+        raise InvalidMesh(
+            "expected NDIME, NPOIN and NELEM with their lines, got not all; the file is truncated"
+        )
     return _ordered(points, cells, regions)
 
 
@@ -104,7 +110,9 @@ def _su2_points(rows: list[list[str]], dim: int) -> np.ndarray:
     except ValueError as error:
         raise InvalidMesh(f"expected coordinates, got {error}") from None
     if points.shape != (len(rows), dim):
-        raise InvalidMesh(f"expected {dim} coordinates for each of {len(rows)} points, got {points.shape}")
+        raise InvalidMesh(
+            f"expected {dim} coordinates for each of {len(rows)} points, got {points.shape}"
+        )
     return np.pad(points, ((0, 0), (0, 3 - dim)))
 
 
@@ -161,15 +169,21 @@ def decode_abaqus(path: Path) -> RawMesh:
     for header, rows in _blocks(text):
         words = [w.strip() for w in header.split(",")]
         keyword = words[0].upper()
-        options = {k.strip().upper(): v.strip() for k, _, v in (w.partition("=") for w in words[1:])}
+        options = {
+            k.strip().upper(): v.strip() for k, _, v in (w.partition("=") for w in words[1:])
+        }
         if keyword == "*INCLUDE":
-            raise InvalidMesh("expected a deck in one file, got *INCLUDE; paste the included file in its place")
+            raise InvalidMesh(
+                "expected a deck in one file, got *INCLUDE; paste the included file in its place"
+            )
         try:
             _KEYWORDS.get(keyword, _skip)(deck, options, rows)
         except (ValueError, IndexError) as error:
             if isinstance(error, InvalidMesh):
                 raise
-            raise InvalidMesh(f"{keyword}: expected numbers, got {error}; the file is truncated or damaged") from None
+            raise InvalidMesh(
+                f"{keyword}: expected numbers, got {error}; the file is truncated or damaged"
+            ) from None
     if not deck.points or not deck.elements:
         raise InvalidMesh(
             f"expected *NODE and *ELEMENT, got {len(deck.points)} nodes and {len(deck.elements)} elements; the file is truncated"
@@ -213,7 +227,9 @@ def _skip(deck: _Deck, options: dict[str, str], rows: list[list[str]]) -> None:
 def _nodes(deck: _Deck, options: dict[str, str], rows: list[list[str]]) -> None:
     for row in rows:
         if len(row) < 2:
-            raise InvalidMesh(f"*NODE: expected a number and coordinates, got {row}; the file is truncated")
+            raise InvalidMesh(
+                f"*NODE: expected a number and coordinates, got {row}; the file is truncated"
+            )
         deck.ids.append(int(row[0]))
         xyz = [float(w or 0.0) for w in row[1:4]]
         deck.points.append(xyz + [0.0] * (3 - len(xyz)))
@@ -262,7 +278,9 @@ def _nodes_of_name(name: str) -> int:
     name = name.upper()
     if _LINE_MIDDLE.match(name):
         return 3
-    if name.startswith(("B", "PIPE", "U", "SPRING", "MASS", "GAP", "DASHPOT", "CONN", "D", "SAX")) and not name.startswith("DC"):
+    if name.startswith(
+        ("B", "PIPE", "U", "SPRING", "MASS", "GAP", "DASHPOT", "CONN", "D", "SAX")
+    ) and not name.startswith("DC"):
         return 0
     digits = re.sub(r"^(AC|DC|C|F|Q|R|M|SFM|T|W|RB)?\d?D", "", name)
     found = re.search(r"(\d+)", digits)
@@ -299,7 +317,9 @@ def _element_set(deck: _Deck, options: dict[str, str], rows: list[list[str]]) ->
 
 def _instance(deck: _Deck, options: dict[str, str], rows: list[list[str]]) -> None:
     if any(rows):
-        raise InvalidMesh("expected parts that lie where they are, got an *INSTANCE that is moved; export a flat deck")
+        raise InvalidMesh(
+            "expected parts that lie where they are, got an *INSTANCE that is moved; export a flat deck"
+        )
 
 
 _KEYWORDS: dict[str, Callable[[_Deck, dict[str, str], list[list[str]]], None]] = {
@@ -321,7 +341,9 @@ def _abaqus_mesh(deck: _Deck) -> RawMesh:
         order = _ABAQUS_ORDER.get(number, range(len(nodes)))
         cells.append((number, [place.get(nodes[i], 0) for i in order]))
     if unknown:
-        raise InvalidMesh(f"expected elements of nodes that are there, got node {min(unknown)} ({len(unknown)} such)")
+        raise InvalidMesh(
+            f"expected elements of nodes that are there, got node {min(unknown)} ({len(unknown)} such)"
+        )
     regions = {
         name: np.array([place[n] for n in ids if n in place], dtype=np.int64)
         for name, ids in deck.node_sets.items()
@@ -333,5 +355,3 @@ def _abaqus_mesh(deck: _Deck) -> RawMesh:
     if deck.skipped:
         return raw.warned(f"elements of types {sorted(deck.skipped)} were left out")
     return raw
-
-

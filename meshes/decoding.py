@@ -64,7 +64,13 @@ def unpacked(header: dict[str, Any], arrays: list[np.ndarray]) -> RawMesh:
     scalars = {name: Scalar(next(rest), unit) for name, unit in header["scalars"]}
     regions = {name: next(rest) for name in header["regions"]}
     return RawMesh(
-        *arrays[:4], fields, scalars, arrays[4], regions, tuple(header["warnings"]), header["format"]
+        *arrays[:4],
+        fields,
+        scalars,
+        arrays[4],
+        regions,
+        tuple(header["warnings"]),
+        header["format"],
     )
 
 

@@ -34,8 +34,8 @@ def uniform_weights(mesh: Mesh) -> csr_array:
 
 
 def cotangent_weights(mesh: Mesh) -> csr_array:
-    """w_ij = (cot a + cot b) / 2 with a, b the angles opposite to edge ij (the P1 Laplacian: harmonic maps);
-    not below 1e-8, which keeps the map injective where angles are obtuse."""
+    """w_ij = (cot a + cot b) / 2 with a, b the angles opposite to edge ij (the P1 Laplacian:
+    harmonic maps); not below 1e-8, which keeps the map injective where angles are obtuse."""
     cells, _ = simplices(mesh)
     parts = []
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
@@ -49,8 +49,8 @@ def cotangent_weights(mesh: Mesh) -> csr_array:
 
 
 def mean_value_weights(mesh: Mesh) -> csr_array:
-    """w_ij = (tan(a/2) + tan(b/2)) / |x_i - x_j| with a, b the angles at i beside edge ij; positive for
-    every mesh (Floater 2003, doi:10.1016/S0167-8396(03)00002-5)."""
+    """w_ij = (tan(a/2) + tan(b/2)) / |x_i - x_j| with a, b the angles at i beside edge ij;
+    positive for every mesh (Floater 2003, doi:10.1016/S0167-8396(03)00002-5)."""
     cells, _ = simplices(mesh)
     parts = []
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
@@ -164,8 +164,9 @@ def _loop(mesh: Mesh) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TutteDisk(Morphing):
-    """Uniform weights (Tutte): the published choice; depends on the mesh's connectivity, so `Harmonic`
-    is more accurate on unstructured meshes. `anchors` sends detected corners to equal arcs."""
+    """Uniform weights (Tutte): the published choice; depends on the mesh's connectivity, so
+    `Harmonic` is more accurate on unstructured meshes. `anchors` sends detected corners to equal
+    arcs."""
 
     anchors: bool = True
 

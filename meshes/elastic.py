@@ -1,5 +1,5 @@
-"""Morphing by linear elasticity, boundaries matched by distance: no correspondence is needed, in the plane
-and in space (after Kabalan et al. 2024, arXiv:2407.02433)."""
+"""Morphing by linear elasticity, boundaries matched by distance: no correspondence is needed, in
+the plane and in space (after Kabalan et al. 2024, arXiv:2407.02433)."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class _Body:
         return np.unique(boundary(self.mesh))
 
     def pulled(self, pull: Float[np.ndarray, "boundary dim"], slide: float) -> _Body:
-        """Boundary points pulled by `pull` through springs: stiff along the normal, `slide` of that along
-        the boundary."""
+        """Boundary points pulled by `pull` through springs: stiff along the normal, `slide` of
+        that along the boundary."""
         from scipy.sparse import coo_array, csc_array
         from scipy.sparse.linalg import splu
 
@@ -99,8 +99,9 @@ class _Body:
         return _Body(self.mesh.moved(self.mesh.points + solver.solve(load).reshape(n, d)))
 
     def _stiffness(self) -> csc_array:
-        """K_(ai)(bj) = V (lambda g_ai g_bj + mu (g_aj g_bi + delta_ij g_a . g_b)) per simplex, g_a the
-        gradient of its linear shape function a; a unit diagonal for points that no cell uses."""
+        """K_(ai)(bj) = V (lambda g_ai g_bj + mu (g_aj g_bi + delta_ij g_a . g_b)) per simplex, g_a
+        the gradient of its linear shape function a; a unit diagonal for points that no cell
+        uses."""
         from scipy.sparse import coo_array, csc_array, diags_array
 
         cells = oriented(self.mesh.points, simplices(self.mesh)[0])

@@ -15,7 +15,7 @@ import numpy as np
 from .reading import MeshFile, MeshFileError, Reader
 from .roles import SETTINGS_FILE, Known, Roles, Settings, resolved
 from .sample import Case, Field, Sample, Scalar
-from .tables import TABLE, Found, Origin, Table, read_json, read_tables, row_of
+from .tables import TABLE, Found, Origin, Table, read_scalars, read_tables, row_of
 
 # Suffixes that are meshes without doubt, the likeliest main mesh first.
 MESH_SUFFIXES = (
@@ -33,12 +33,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """The files of one case: the main mesh, other meshes by name of their part, and JSON files with scalars."""
+    """The files of one case: the main mesh, other meshes by name of their part, files with scalars, and the files of later
+    times where each time has its own."""
 
     name: str
     mesh: Path
     parts: Mapping[str, Path] = field(default_factory=dict)
     scalars: tuple[Path, ...] = ()
+    later: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def find_cases(path: str | Path, settings: Settings | None = None) -> list[CaseF
     if not found:
         raise ValueError(
             f"{path}: expected mesh files ({', '.join(MESH_SUFFIXES)}) or folders that hold some, got none; "
-            "name them by --mesh or `mesh = \"*.dat\"` in fieldcast.toml if theirs is a rare suffix"
+            'name them by --mesh or `mesh = "*.dat"` in fieldcast.toml if theirs is a rare suffix'
         )
     main = settings.mesh or main_mesh(found)
     return [case for p, meshes in found.items() if (case := _folder_case(p, meshes, main))]
@@ -190,7 +192,17 @@ def read_folder(
             return read_folder(path, settings, progress=progress, reader=own)
     if is_plaid(path):
         return read_plaid(path, settings=settings, progress=progress, reader=reader)
-    files = find_cases(path, settings)
+    return read_files(find_cases(path, settings), settings, path, progress, reader)
+
+
+def read_files(
+    files: Sequence[CaseFiles],
+    settings: Settings,
+    path: Path,
+    progress: Progress | None,
+    reader: Reader,
+) -> Folder:
+    """The content of cases whose files are known; `path` holds the table of parameters, if there is one."""
     contents, broken = _read_all(files, settings, path, progress, reader)
     return _Assembly(settings, files, broken, _mesh_notes(files, settings)).folder(contents)
 
@@ -220,16 +232,20 @@ def _read_all(
 ) -> tuple[list[_Content], dict[Path, MeshFileError]]:
     tables = read_tables(path if path.is_dir() else path.parent)
     shared = _shared_parts(files, settings)
-    paths = [p for f in files for p in (f.mesh, *(f.parts[name] for name in shared if name in f.parts))]
+    paths = [
+        p
+        for f in files
+        for p in (f.mesh, *f.later, *(f.parts[name] for name in shared if name in f.parts))
+    ]
     answers = reader.read_many(paths)
     contents, broken = [], {}
     for i, f in enumerate(files):
-        main = next(answers)
+        steps = [next(answers) for _ in (f.mesh, *f.later)]
         parts = {name: next(answers) for name in shared if name in f.parts}
-        errors = [a for a in (main, *parts.values()) if isinstance(a, MeshFileError)]
+        errors = [a for a in (*steps, *parts.values()) if isinstance(a, MeshFileError)]
         try:
             if not errors:
-                contents.append(_content(f, main, parts, tables))  # type: ignore[arg-type]
+                contents.append(_content(f, in_time(steps), parts, tables))  # type: ignore[arg-type]
         except ValueError as error:
             errors = [MeshFileError(f.mesh, "invalid-input", str(error))]
         broken.update({error.path: error for error in errors})
@@ -254,8 +270,29 @@ def _content(
     table = Table({name: Found(s, "field data") for name, s in main.scalars.items()})
     for p in files.scalars:
         if files.mesh.parent != p.parent or p.stem != TABLE or files.mesh.stem != files.name:
-            table = table.joined(read_json(p, len(main.times)))
+            table = table.joined(read_scalars(p, len(main.times)))
     return _Content(files, main, parts, table.joined(row_of(tables, files.name, files.mesh)))
+
+
+def in_time(steps: Sequence[MeshFile]) -> MeshFile:
+    """One file of several that hold one time each.
+
+    Raises:
+        ValueError: meshes that differ.
+    """
+    first = steps[0]
+    if len(steps) == 1:
+        return first
+    if any(step.mesh != first.mesh for step in steps):
+        raise ValueError("expected one mesh for all times, got several; make a case of each time")
+    fields = {
+        name: f.with_values(np.concatenate([step.fields[name].values for step in steps]))
+        for name, f in first.fields.items()
+        if all(name in step.fields for step in steps)
+    }
+    times = np.concatenate([step.times[:1] for step in steps])
+    rising = bool((np.diff(times) > 0).all())
+    return replace(first, fields=fields, times=times if rising else np.arange(float(len(steps))))
 
 
 def _known(contents: Sequence[_Content]) -> Known:
@@ -291,9 +328,7 @@ def _rare(contents: Sequence[_Content], known: Known) -> list[str]:
     for c in contents:
         ignored |= c.table.ignored
     named = set(scalars)
-    return notes + [
-        f"ignored {name}: {why}" for name, why in ignored.items() if name not in named
-    ]
+    return notes + [f"ignored {name}: {why}" for name, why in ignored.items() if name not in named]
 
 
 class _Assembly:
@@ -461,7 +496,9 @@ def _measured(s: Scalar, name: str, settings: Settings, shared: bool) -> Scalar:
     return s if unit == s.unit else replace(s, unit=unit)
 
 
-def _single(path: Path, settings: Settings | None, reader: Reader | None) -> tuple[_Content, Settings]:
+def _single(
+    path: Path, settings: Settings | None, reader: Reader | None
+) -> tuple[_Content, Settings]:
     """The one case in `path`, with the settings that hold for it."""
     beside = path if path.is_dir() else path.parent
     own = _settings_of(beside).overridden(settings or Settings())
@@ -482,7 +519,9 @@ def _files_of_one(path: Path, settings: Settings) -> CaseFiles:
     if not path.is_dir():
         raise MeshFileError(path, "invalid-input", "expected a file or folder, got no such path")
     meshes = _meshes_in(path, "")
-    found = _folder_case(path, meshes, settings.mesh or main_mesh({path: meshes})) if meshes else None
+    found = (
+        _folder_case(path, meshes, settings.mesh or main_mesh({path: meshes})) if meshes else None
+    )
     if found is None:
         wanted = settings.mesh or "a mesh file"
         raise MeshFileError(path, "invalid-input", f"expected {wanted} in the folder, got none")
@@ -525,9 +564,7 @@ def _named_inputs(settings: Settings, known: Known) -> Roles:
     prefixed = [n.partition(":") for n in settings.inputs if n not in plain]
     fields = [rest for kind, _, rest in prefixed if kind == "field" and rest not in known.fields]
     scalars = [rest for kind, _, rest in prefixed if kind == "scalar" and rest not in known.scalars]
-    return Roles(
-        (*roles.input_fields, *fields), (), (*roles.input_scalars, *scalars, *missing), ()
-    )
+    return Roles((*roles.input_fields, *fields), (), (*roles.input_scalars, *scalars, *missing), ())
 
 
 def sample_in(path: Path, settings: Settings | None, reader: Reader | None) -> Sample:
@@ -538,5 +575,3 @@ def sample_in(path: Path, settings: Settings | None, reader: Reader | None) -> S
         return sample_of(content, roles, own)
     except ValueError as error:
         raise MeshFileError(path, "invalid-input", str(error)) from None
-
-

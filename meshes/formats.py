@@ -45,7 +45,9 @@ class Format:
 
 def _function(place: str) -> Callable[..., Any]:
     module, function = place.split(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(f"{__package__}.{module}"), function)
+    found: Callable[..., Any] = getattr(
+        importlib.import_module(f"{__package__}.{module}"), function
+    )
     return found
 
 
@@ -60,7 +62,9 @@ PVD = Format("PVD", (".pvd",), "vtkxml:decode", "", "vtkxml:encode_pvd")
 VTK = Format("VTK legacy", (".vtk",), "vtklegacy:decode", "", "vtklegacy:encode")
 VTKHDF = Format("VTKHDF", (".vtkhdf", ".hdf", ".h5", ".hdf5"), "vtkhdf:decode", "", "vtkhdf:encode")
 XDMF = Format("XDMF", (".xdmf", ".xmf"), "xdmf:decode", "", "xdmf:encode")
-EXODUS = Format("Exodus", (".exo", ".e", ".ex2", ".exii", ".g"), "exodus:decode", "", "exodus:encode")
+EXODUS = Format(
+    "Exodus", (".exo", ".e", ".ex2", ".exii", ".g"), "exodus:decode", "", "exodus:encode"
+)
 CGNS = Format("CGNS", (".cgns",), "cgns:decode", "", "cgns:encode")
 CGNS_ADF = Format("CGNS (ADF)", (".cgns",), "foreign:by_vtk", ".cgns")
 GMSH = Format("Gmsh", (".msh",), "msh:decode", "", "msh:encode")
@@ -81,6 +85,7 @@ _BY_SUFFIX_ONLY = (
     OBJ,
     SU2,
     MEDIT,
+    AVS,
     _foreign("Nastran", "nastran", ".bdf", ".nas", ".fem"),
     _foreign("Tecplot", "tecplot", ".dat", ".tec"),
     _foreign("Kratos", "mdpa", ".mdpa"),
@@ -105,7 +110,6 @@ FORMATS = (
     PLY,
     OFF,
     ABAQUS,
-    AVS,
     ANSYS,
     DOLFIN,
     MED,

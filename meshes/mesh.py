@@ -37,9 +37,10 @@ def digest(*parts: object) -> str:
 class Mesh:
     """Points [m] and the cells that join them.
 
-    `cells` maps a type's name to its connectivity, one row a cell, in VTK's node order; cell fields follow the blocks in
-    the mapping's order. `regions` maps a name to point numbers. `order` is, for each cell in block order, its place in the
-    file it came from (None: the same), so that answers can be written back in the user's order.
+    `cells` maps a type's name to its connectivity, one row a cell, in VTK's node order; cell
+    fields follow the blocks in the mapping's order. `regions` maps a name to point numbers.
+    `order` is, for each cell in block order, its place in the file it came from (None: the same),
+    so that answers can be written back in the user's order.
 
     Raises:
         ValueError: coordinates that are not finite, cells that name points which are not there.
@@ -89,7 +90,8 @@ class Mesh:
 
     @property
     def cell_dim(self) -> int:
-        """Dimension of the cells of highest dimension: 3 volume, 2 surface, 1 line, 0 points only."""
+        """Dimension of the cells of highest dimension: 3 volume, 2 surface, 1 line, 0 points
+        only."""
         return max((t.dim for t in self.types), default=0)
 
     @property
@@ -108,7 +110,8 @@ class Mesh:
 
     @cached_property
     def connectivity(self) -> str:
-        """Content hash of the numbering alone: equal for meshes that differ only in where their points are."""
+        """Content hash of the numbering alone: equal for meshes that differ only in where their
+        points are."""
         return digest(
             len(self.points),
             self.dim,

@@ -1,4 +1,5 @@
-"""Morphings: maps of a family of meshes to one common shape, so that fields can be compared point by point."""
+"""Morphings: maps of a family of meshes to one common shape, so that fields can be compared point
+by point."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class Morph(ABC):
 
     @abstractmethod
     def points(self, mesh: Mesh) -> Float[np.ndarray, "point dim"]:
-        """Where the points of `mesh` go in the common shape; a function of this mesh and the reference alone.
+        """Where the points of `mesh` go in the common shape; a function of this mesh and the
+        reference alone.
 
         Raises:
             ValueError: the mesh does not belong to the family (other topology, other corners).
@@ -29,7 +31,8 @@ class Morph(ABC):
 
 
 class Morphing(ABC):
-    """A recipe that says how meshes are carried to a common shape: a frozen dataclass of settings."""
+    """A recipe that says how meshes are carried to a common shape: a frozen dataclass of
+    settings."""
 
     @abstractmethod
     def refusal(self, meshes: Sequence[Mesh]) -> str | None:

@@ -13,8 +13,8 @@ from .transfer import closest_on_facets
 def facet_normals(
     points: Float[np.ndarray, "point dim"], faces: Int[np.ndarray, "facet corner"]
 ) -> Float[np.ndarray, "facet dim"]:
-    """Normals of segments in the plane (to the right of the way) or triangles in space, as long as the
-    segment, or as twice the triangle's area."""
+    """Normals of segments in the plane (to the right of the way) or triangles in space, as long as
+    the segment, or as twice the triangle's area."""
     if faces.shape[1] == 2 and points.shape[1] == 2:
         along = points[faces[:, 1]] - points[faces[:, 0]]
         return np.stack([along[:, 1], -along[:, 0]], axis=1)
@@ -28,9 +28,9 @@ def facet_normals(
 
 
 def point_normals(mesh: Mesh) -> Float[np.ndarray, "point dim"]:
-    """Unit outward normals at the points of the boundary (of meshes that fill their space) or of the
-    surface (of surfaces in space, towards where its triangles run counter-clockwise); zero elsewhere.
-    Facets weigh by their size."""
+    """Unit outward normals at the points of the boundary (of meshes that fill their space) or of
+    the surface (of surfaces in space, towards where its triangles run counter-clockwise); zero
+    elsewhere. Facets weigh by their size."""
     surface = mesh.cell_dim < mesh.dim
     faces = simplices(mesh)[0] if surface else boundary(mesh)
     normals = facet_normals(mesh.points, faces)
@@ -42,11 +42,11 @@ def point_normals(mesh: Mesh) -> Float[np.ndarray, "point dim"]:
 
 
 def signed_distance(mesh: Mesh, x: Float[np.ndarray, "point dim"]) -> Float[np.ndarray, " point"]:
-    """Distance [m] from `x` to the boundary of a mesh that fills its space: negative inside the mesh,
-    positive outside and in its holes.
+    """Distance [m] from `x` to the boundary of a mesh that fills its space: negative inside the
+    mesh, positive outside and in its holes.
 
-    The sign is that of the nearest facet's normal, at edges and corners the sum of the normals around
-    weighted by angle (Baerentzen and Aanaes 2005, doi:10.1109/TVCG.2005.49).
+    The sign is that of the nearest facet's normal, at edges and corners the sum of the normals
+    around weighted by angle (Baerentzen and Aanaes 2005, doi:10.1109/TVCG.2005.49).
 
     Raises:
         ValueError: a mesh whose cells do not fill its space.

@@ -1,4 +1,5 @@
-"""Closed boundary curves: corners, arc length, and the matching of one curve's corners to another's."""
+"""Closed boundary curves: corners, arc length, and the matching of one curve's corners to
+another's."""
 
 from __future__ import annotations
 
@@ -70,8 +71,8 @@ def matched_corners(
 def fractions(
     outline: Outline, anchors: Int[np.ndarray, " anchor"]
 ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """For each point, how far along it is (0 to 1 by arc length) from the anchor behind it to the next,
-    and which anchor that is. `anchors` are point numbers in cyclic order."""
+    """For each point, how far along it is (0 to 1 by arc length) from the anchor behind it to the
+    next, and which anchor that is. `anchors` are point numbers in cyclic order."""
     n = len(outline.points)
     offset = (np.arange(n) - anchors[0]) % n
     places = np.sort((anchors - anchors[0]) % n)
@@ -85,7 +86,8 @@ def fractions(
 
 @dataclass(frozen=True, eq=False)
 class Sections:
-    """An outline cut at its anchors (corners, or points chosen where there are too few), smooth in between."""
+    """An outline cut at its anchors (corners, or points chosen where there are too few), smooth in
+    between."""
 
     outline: Outline
     anchors: Int[np.ndarray, " anchor"]
@@ -93,8 +95,8 @@ class Sections:
 
     @classmethod
     def of(cls, outline: Outline, angle: float = CORNER) -> Sections:
-        """Cut at corners; a single one is joined by the point farthest from it; without any, the curve
-        is cut at its first point and matched as a whole."""
+        """Cut at corners; a single one is joined by the point farthest from it; without any, the
+        curve is cut at its first point and matched as a whole."""
         corners = outline.corners(angle)
         return cls(outline, _with_opposite(outline, corners), angle)
 
@@ -126,7 +128,8 @@ class Sections:
     def at(
         self, share: Float[np.ndarray, " n"], section: Int[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n dim"]:
-        """Points at shares of arc length of sections, on cubic splines through the curve's points."""
+        """Points at shares of arc length of sections, on cubic splines through the curve's
+        points."""
         from scipy.interpolate import CubicSpline
 
         n, count = len(self.outline.points), len(self.anchors)
@@ -170,8 +173,8 @@ def resampled(outline: Outline, count: int, first: int = 0) -> Float[np.ndarray,
 
 
 def closest_start(outline: Outline, target: Outline, count: int = 512) -> int:
-    """The point of `outline` from which, walked by arc length, it stays closest to `target` walked from its
-    first point (centred, in units of their own length)."""
+    """The point of `outline` from which, walked by arc length, it stays closest to `target` walked
+    from its first point (centred, in units of their own length)."""
     curves = []
     for curve in (outline, target):
         points = resampled(curve, count)
@@ -184,8 +187,8 @@ def closest_start(outline: Outline, target: Outline, count: int = 512) -> int:
 
 
 def matched_loops(loops: Sequence[Outline], targets: Sequence[Outline]) -> list[int]:
-    """Which target each loop corresponds to: the outer (longest) to the outer, holes by the places of their
-    centres in the outer one's bounding box."""
+    """Which target each loop corresponds to: the outer (longest) to the outer, holes by the places
+    of their centres in the outer one's bounding box."""
     from scipy.optimize import linear_sum_assignment
 
     centres = []

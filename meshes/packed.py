@@ -1,7 +1,8 @@
 """Sequences of cases, samples and predictions over concatenated arrays with offsets.
 
-A million columns are not a million Python objects: values of all cases lie one behind another, and a single case, sample
-or prediction is made as a view when it is indexed. Equal meshes are held once.
+A million columns are not a million Python objects: values of all cases lie one behind another, and
+a single case, sample or prediction is made as a view when it is indexed. Equal meshes are held
+once.
 """
 
 from __future__ import annotations
@@ -67,14 +68,16 @@ class Meshes(_Views[Mesh]):
         return self.distinct[self.index[i]]
 
     def offsets(self, on: Location) -> Int[np.ndarray, " case+1"]:
-        """Where each case begins in an array of all points (or cells), and where the last one ends."""
+        """Where each case begins in an array of all points (or cells), and where the last one
+        ends."""
         sizes = np.array([mesh.size_of(on) for mesh in self.distinct], dtype=np.int64)
         return np.concatenate([[0], np.cumsum(sizes[self.index])])
 
 
 @dataclass(frozen=True, eq=False)
 class PackedField:
-    """One field of all cases: `values` (time, point of all cases, component) with the cases' `offsets`."""
+    """One field of all cases: `values` (time, point of all cases, component) with the cases'
+    `offsets`."""
 
     values: Float[np.ndarray, "time point component"]
     offsets: Int[np.ndarray, " case+1"]
@@ -159,7 +162,8 @@ def _pack_scalars(
 
 @dataclass(frozen=True, eq=False)
 class Cases(_Views[Case]):
-    """Packed cases, all with the same names, units and times. `meshes[""]` are the cases' own, others their parts."""
+    """Packed cases, all with the same names, units and times. `meshes[""]` are the cases' own,
+    others their parts."""
 
     meshes: Mapping[str, Meshes]
     parameters: Mapping[str, PackedScalar] = field(default_factory=dict)
@@ -172,7 +176,8 @@ class Cases(_Views[Case]):
         """The same cases packed; packed ones are returned as they are.
 
         Raises:
-            ValueError: none given, or cases whose names, units, times or components differ; says which and how.
+            ValueError: none given, or cases whose names, units, times or components differ; says
+                which and how.
         """
         if isinstance(cases, Cases):
             return cases
@@ -299,7 +304,8 @@ class Predictions(_Views[Prediction]):
 
 
 def split_by_nodes(sizes: Sequence[int], budget: int) -> list[range]:
-    """Consecutive ranges of cases whose sizes add up to at most `budget`; one case alone may exceed it."""
+    """Consecutive ranges of cases whose sizes add up to at most `budget`; one case alone may
+    exceed it."""
     bounds, total = [0], 0
     for i, size in enumerate(sizes):
         if total and total + size > budget:

@@ -1,4 +1,5 @@
-"""The one place where a name becomes an object: plugins, found by their entry points and imported when asked."""
+"""The one place where a name becomes an object: plugins, found by their entry points and imported
+when asked."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ Status = Literal["ok", "warn", "reject"]
 
 @dataclass(frozen=True)
 class Trust:
-    """Whether an answer lies where the training data can support it. `score` 0 is the middle of the training set, 1 its
-    edge; above 1 is outside. `reason` says in words why it is not ok."""
+    """Whether an answer lies where the training data can support it. `score` 0 is the middle of
+    the training set, 1 its edge; above 1 is outside. `reason` says in words why it is not ok."""
 
     status: Status = "ok"
     score: float = 0.0
@@ -67,7 +67,8 @@ class Band(ABC):
 
     @abstractmethod
     def interval(self, prediction: Prediction, level: float) -> tuple[Values, Values]:
-        """The ends between which the truth lies with probability `level`, for whatever has a known spread.
+        """The ends between which the truth lies with probability `level`, for whatever has a known
+        spread.
 
         Raises:
             ValueError: a level that what the band was made from cannot support.
@@ -76,8 +77,8 @@ class Band(ABC):
 
 @dataclass(frozen=True)
 class Normal(Band):
-    """mean ± z std with z the normal quantile; `logarithmic` names what is normal in its logarithm (times exp(± z s),
-    s = sqrt(log(1 + (std/mean)^2)), about the median)."""
+    """mean ± z std with z the normal quantile; `logarithmic` names what is normal in its logarithm
+    (times exp(± z s), s = sqrt(log(1 + (std/mean)^2)), about the median)."""
 
     logarithmic: frozenset[str] = frozenset()
 
@@ -112,8 +113,9 @@ class Normal(Band):
 class Prediction:
     """An answer with its uncertainty, on the case's own points and cells.
 
-    `std` maps the fields whose spread is known to it; None: known for none. `parts`, where known, splits the standard
-    deviation into "epistemic" (more simulations would lower it) and "aleatoric" (they would not).
+    `std` maps the fields whose spread is known to it; None: known for none. `parts`, where known,
+    splits the standard deviation into "epistemic" (more simulations would lower it) and
+    "aleatoric" (they would not).
     """
 
     case: Case
@@ -129,5 +131,6 @@ class Prediction:
         object.__setattr__(self, "scalars", MappingProxyType(dict(self.scalars)))
 
     def interval(self, level: float) -> tuple[Values, Values]:
-        """(lower, upper), each with `.fields` and `.scalars`, that hold the truth with probability `level`."""
+        """(lower, upper), each with `.fields` and `.scalars`, that hold the truth with probability
+        `level`."""
         return self.band.interval(self, level)

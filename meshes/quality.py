@@ -14,8 +14,8 @@ from .topology import signed_measures, simplices
 def cell_quality(mesh: Mesh) -> Float[np.ndarray, " simplex"]:
     """Mean-ratio quality of the simplices of a mesh's cells: 1 equilateral, 0 flat, negative
     inverted. q = d (d! V sqrt(d + 1) / 2^(d/2))^(2/d) * 2 / ((sum of squared edges) 2 / (d + 1))
-    up to normalisation; for triangles 4 sqrt(3) A / sum l^2, for tetrahedra 12 (3 V)^(2/3) / sum l^2
-    (Liu and Joe 1994, doi:10.1007/BF01934268)."""
+    up to normalisation; for triangles 4 sqrt(3) A / sum l^2, for tetrahedra 12 (3 V)^(2/3) / sum
+    l^2 (Liu and Joe 1994, doi:10.1007/BF01934268)."""
     cells, _ = simplices(mesh)
     if not len(cells) or mesh.cell_dim < 2:
         return np.ones(len(cells))
@@ -34,8 +34,8 @@ def cell_quality(mesh: Mesh) -> Float[np.ndarray, " simplex"]:
 
 @dataclass(frozen=True)
 class Distortion:
-    """What a morphing did: how many of the `cells` changed orientation, and the median and worst ratio
-    of the largest to the smallest stretch."""
+    """What a morphing did: how many of the `cells` changed orientation, and the median and worst
+    ratio of the largest to the smallest stretch."""
 
     flipped: int
     cells: int

@@ -1,6 +1,6 @@
-"""Morphing of plane meshes with holes by radial basis functions: boundaries are matched loop by loop, the
-displacement is carried inwards by Wendland C2 functions of compact support
-(de Boer et al. 2007, doi:10.1016/j.compstruc.2007.01.013)."""
+"""Morphing of plane meshes with holes by radial basis functions: boundaries are matched loop by
+loop, the displacement is carried inwards by Wendland C2 functions of compact support (de Boer et
+al. 2007, doi:10.1016/j.compstruc.2007.01.013)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 SAME = 2e-3
-"""Outer boundaries that lie within this share of their size of each other are one, and stay fixed."""
+"""Outer boundaries that lie within this share of their size of each other are one, and stay
+fixed."""
 MOST_CONTROLS = 3000
 CHUNK = 200_000
 
 
 @dataclass(frozen=True)
 class RadialBasis(Morphing):
-    """Boundaries go to the reference's by arc length between detected corners (a single one, such as a trailing edge, is
-    joined by the point farthest from it, the leading edge); an outer boundary that all share stays
-    fixed. `radius` is the support, in diagonals of the bounding box of what moves; `steps` splits
-    the way, which keeps thin cells from turning over."""
+    """Boundaries go to the reference's by arc length between detected corners (a single one, such
+    as a trailing edge, is joined by the point farthest from it, the leading edge); an outer
+    boundary that all share stays fixed. `radius` is the support, in diagonals of the bounding box
+    of what moves; `steps` splits the way, which keeps thin cells from turning over."""
 
     radius: float = 3.0
     steps: int = 8

@@ -18,6 +18,8 @@ POLYGON, PIXEL, QUAD, TETRA, VOXEL, HEXAHEDRON, WEDGE, PYRAMID = 7, 8, 9, 10, 11
 # VTK's lattice cells number their corners row by row.
 _LATTICE = {PIXEL: (QUAD, [0, 1, 3, 2]), VOXEL: (HEXAHEDRON, [0, 1, 3, 2, 4, 5, 7, 6])}
 CELL_MARK = " (cell)"
+# Follow from the geometry; not missed where blocks are joined.
+_DERIVED = frozenset({"Normals", "GlobalIds", "TCoords", "TextureCoordinates"})
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,15 @@ def merged(raws: Sequence[RawMesh], names: Sequence[str] = ()) -> RawMesh:
         return raws[0]
     starts = np.cumsum([0] + [len(raw.points) for raw in raws])
     ends = np.cumsum([0] + [len(raw.connectivity) for raw in raws])
-    regions = {
-        name: np.arange(a, b) for name, (a, b) in zip(names, pairwise(starts), strict=False)
-    }
+    regions = {name: np.arange(a, b) for name, (a, b) in zip(names, pairwise(starts), strict=False)}
     shared = [f for f in raws[0].fields if all(_twin(f, raw) is not None for raw in raws)]
     fields = tuple(
         replace(f, values=np.concatenate([_twin(f, raw).values for raw in raws], axis=1))  # type: ignore[union-attr]
         for f in shared
     )
-    every = sorted({f.name for raw in raws for f in raw.fields} - {f.name for f in shared})
+    every = sorted(
+        {f.name for raw in raws for f in raw.fields} - {f.name for f in shared} - _DERIVED
+    )
     lost = (f"fields {every} are not on every block and were left out",) if every else ()
     return RawMesh(
         np.concatenate([raw.points for raw in raws]),
@@ -195,7 +197,8 @@ def fields_of(raw: RawMesh, mesh: Mesh) -> dict[str, Field]:
     found = {}
     for f in raw.fields:
         cell = f.on == "cell"
-        values = f.values if not cell or mesh.order is None else f.values[:, mesh.order]
+        values = f.values if f.values.dtype.kind == "f" else f.values.astype(float)
+        values = values if not cell or mesh.order is None else values[:, mesh.order]
         name = f.name + CELL_MARK if cell and f.name in on_points else f.name
         found[name] = Field(values, f.unit, f.on)
     return found

@@ -206,9 +206,7 @@ def _unknown(role: str, name: str, known: Known) -> str:
     )
 
 
-def _guess(
-    settings: Settings, known: Known, found: dict[tuple[str, Kind], list[str]]
-) -> list[str]:
+def _guess(settings: Settings, known: Known, found: dict[tuple[str, Kind], list[str]]) -> list[str]:
     """Adds guesses to `found` for the roles that the settings leave open; says what and why."""
     taken = {(kind, name) for (_, kind), names in found.items() for name in names}
     open_roles = {"input": not settings.inputs, "output": not settings.outputs}

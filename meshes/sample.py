@@ -20,8 +20,9 @@ Location = Literal["point", "cell"]
 class Field:
     """Values on the points or cells of a mesh, in time.
 
-    `values` has shape (time, point, component); steady has one time, a scalar field one component. `unit` is a pint string
-    ("" = not stated). `part` names the mesh among `Case.parts` ("" = the case's own).
+    `values` has shape (time, point, component); steady has one time, a scalar field one component.
+    `unit` is a pint string ("" = not stated). `part` names the mesh among `Case.parts` ("" = the
+    case's own).
     """
 
     values: Float[np.ndarray, "time point component"]
@@ -54,7 +55,8 @@ class Field:
 
 @dataclass(frozen=True, eq=False)
 class Scalar:
-    """A number, or a series in time: `value` has shape (time,), steady has length 1. `unit` is a pint string."""
+    """A number, or a series in time: `value` has shape (time,), steady has length 1. `unit` is a
+    pint string."""
 
     value: Float[np.ndarray, " time"]
     unit: str = ""
@@ -85,7 +87,8 @@ def scalars_of(values: Mapping[str, Scalar | float | np.ndarray]) -> Mapping[str
 class Case:
     """A question: where (mesh, parts), under which parameters and known fields, at which times [s].
 
-    Equality and hash go by `id`, a hash of the content; `name` is a label for messages and not part of it.
+    Equality and hash go by `id`, a hash of the content; `name` is a label for messages and not
+    part of it.
 
     Raises:
         ValueError: a field or parameter whose length fits neither its mesh nor the times.

@@ -27,7 +27,9 @@ _FACET = re.compile(rb"^\s*facet\b", re.MULTILINE)
 _VERTEX = re.compile(rb"^\s*vertex\s+(\S+)\s+(\S+)\s+(\S+)\s*$", re.MULTILINE)
 
 
-def polygons(points: np.ndarray, faces: list[list[int]], fields: tuple[RawField, ...] = ()) -> RawMesh:
+def polygons(
+    points: np.ndarray, faces: list[list[int]], fields: tuple[RawField, ...] = ()
+) -> RawMesh:
     """A raw mesh of polygons."""
     counts = np.array([len(face) for face in faces], dtype=np.int64)
     flat = np.array([node for face in faces for node in face], dtype=np.int64)
@@ -56,9 +58,7 @@ def decode_stl(path: Path) -> RawMesh:
     points, inverse = _first_seen(corners)
     triangles = inverse.reshape(-1, 3)
     offsets = 3 * np.arange(len(triangles) + 1)
-    return RawMesh(
-        points, np.full(len(triangles), TRIANGLE, np.uint8), offsets, triangles.ravel()
-    )
+    return RawMesh(points, np.full(len(triangles), TRIANGLE, np.uint8), offsets, triangles.ravel())
 
 
 def _stl_text(data: bytes) -> np.ndarray:
@@ -132,7 +132,9 @@ def _ply_header(text: str) -> tuple[str, list[_Element]]:
             kind = words[3] if lengths else words[1]
             if not {kind, lengths or kind} <= set(_PLY_DTYPES):
                 raise InvalidMesh(f"expected property types of {sorted(_PLY_DTYPES)}, got {line!r}")
-            elements[-1].properties.append((words[-1], _PLY_DTYPES[kind], _PLY_DTYPES.get(lengths, "")))
+            elements[-1].properties.append(
+                (words[-1], _PLY_DTYPES[kind], _PLY_DTYPES.get(lengths, ""))
+            )
     if form not in ("ascii", "<", ">"):
         raise InvalidMesh(f"expected format ascii or binary, got {form!r}")
     return form, elements
@@ -181,9 +183,7 @@ def _ply_lists(body: bytes, place: int, e: _Element, order: str) -> tuple[object
     return rows, place
 
 
-def _ply_uniform(
-    body: bytes, place: int, e: _Element, order: str
-) -> tuple[object, int] | None:
+def _ply_uniform(body: bytes, place: int, e: _Element, order: str) -> tuple[object, int] | None:
     """All faces at once, if all have as many corners as the first and nothing else is listed."""
     if len(e.properties) != 1 or not e.count or place >= len(body):
         return None
@@ -207,7 +207,12 @@ def _ply_text(body: bytes, elements: list[_Element]) -> dict[str, object]:
     for e in elements:
         rows = [line.split() for line in lines[place : place + e.count]]
         place += e.count
-        if len(rows) < e.count or not body.endswith((b"\n", b"\r")) and place >= len(lines) and not _whole_row(e, rows):
+        if (
+            len(rows) < e.count
+            or not body.endswith((b"\n", b"\r"))
+            and place >= len(lines)
+            and not _whole_row(e, rows)
+        ):
             raise _short(e, len(rows))
         try:
             tables[e.name] = _ply_rows(e, rows)
@@ -266,7 +271,9 @@ def decode_off(path: Path) -> RawMesh:
         raise InvalidMesh(f"expected counts, points and faces, got {error}") from None
     whole = all(len(f) == int(row[0]) for f, row in zip(faces, rows[n : n + m], strict=True))
     if len(points) != n or len(faces) != m or not whole:
-        raise InvalidMesh(f"expected {n} points and {m} faces, got {len(points)} and {len(faces)}; the file is truncated")
+        raise InvalidMesh(
+            f"expected {n} points and {m} faces, got {len(points)} and {len(faces)}; the file is truncated"
+        )
     return polygons(points, faces)
 
 

@@ -76,6 +76,23 @@ def read_json(path: Path, n_times: int = 1) -> Table:
     return table_of(_loaded(path), origin, n_times)
 
 
+def read_scalars(path: Path, n_times: int = 1) -> Table:
+    """The scalars of one case in a `.json`, or in a `.csv` of a header and one row of values.
+
+    Raises:
+        ValueError: neither.
+    """
+    if path.suffix.lower() != ".csv":
+        return read_json(path, n_times)
+    rows = [row for row in csv.reader(_text(path).splitlines()) if any(row)]
+    if len(rows) != 2 or len(rows[0]) != len(rows[1]):
+        raise ValueError(
+            f"{path}: expected a header and one row of as many values, got {len(rows)} rows"
+        )
+    table = _row([_named(cell.strip()) for cell in rows[0]], rows[1])
+    return Table({n: Found(f.scalar, "json") for n, f in table.scalars.items()}, table.ignored)
+
+
 def table_of(content: Mapping[str, Any], origin: Origin, n_times: int = 1) -> Table:
     """The scalars in a JSON object."""
     scalars: dict[str, Found] = {}

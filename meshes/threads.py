@@ -15,8 +15,9 @@ R = TypeVar("R")
 
 
 def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Results in the order of the items. Linear algebra libraries get one thread per worker meanwhile: nested
-    threads wait for each other. Few results are held at a time. The answers do not depend on the number of cores.
+    """Results in the order of the items. Linear algebra libraries get one thread per worker
+    meanwhile: nested threads wait for each other. Few results are held at a time. The answers do
+    not depend on the number of cores.
     """
     workers = len(os.sched_getaffinity(0))
     with threadpool_limits(1), ThreadPoolExecutor(workers, initializer=_one_thread) as pool:

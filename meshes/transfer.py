@@ -1,4 +1,5 @@
-"""Interpolation from one mesh to points: a sparse operator, exact for linear fields, clamped outside."""
+"""Interpolation from one mesh to points: a sparse operator, exact for linear fields, clamped
+outside."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ MAX_STEPS = 400
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    """`operator @ values` are the values at the points; `clamped` marks points outside the mesh, which got the value
-    of the closest boundary point at `distance` [m]."""
+    """`operator @ values` are the values at the points; `clamped` marks points outside the mesh,
+    which got the value of the closest boundary point at `distance` [m]."""
 
     operator: csr_array
     clamped: Bool[np.ndarray, " point"]

@@ -17,7 +17,8 @@ def _registry() -> Any:
 
 @lru_cache(maxsize=1024)
 def conversion(source: str, target: str) -> tuple[float, float]:
-    """(a, b) with value[target] = a value[source] + b. A unit that is not stated ("") converts to anything unchanged.
+    """(a, b) with value[target] = a value[source] + b. A unit that is not stated ("") converts to
+    anything unchanged.
 
     Raises:
         ValueError: unknown units, or units of different dimensions.

@@ -98,9 +98,7 @@ def _check_counts(number: int, counts: np.ndarray) -> None:
             ) from None
 
 
-def check_arrays(
-    fields: Sequence[RawField], n_points: int, n_cells: int, n_times: int = 1
-) -> None:
+def check_arrays(fields: Sequence[RawField], n_points: int, n_cells: int, n_times: int = 1) -> None:
     """Every array has a value per entity, and one time or all."""
     for f in fields:
         n = n_points if f.on == "point" else n_cells
@@ -109,7 +107,9 @@ def check_arrays(
                 f"field {f.name!r}: expected {n} values (one per {f.on}), got an array of shape {f.values.shape}"
             )
         if len(f.values) not in (1, n_times):
-            raise InvalidMesh(f"field {f.name!r}: expected 1 or {n_times} times, got {len(f.values)}")
+            raise InvalidMesh(
+                f"field {f.name!r}: expected 1 or {n_times} times, got {len(f.values)}"
+            )
 
 
 def _huge_coordinates(points: np.ndarray) -> list[str]:

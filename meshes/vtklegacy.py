@@ -43,7 +43,12 @@ _DTYPES = {
     "long_long": "i8",
 }
 _WIDTHS = {"VECTORS": 3, "NORMALS": 3, "TENSORS": 9, "TENSORS6": 6}
-_SECTIONS = {"VERTICES": POLY_VERTEX, "LINES": POLY_LINE, "TRIANGLE_STRIPS": STRIP, "POLYGONS": POLYGON}
+_SECTIONS = {
+    "VERTICES": POLY_VERTEX,
+    "LINES": POLY_LINE,
+    "TRIANGLE_STRIPS": STRIP,
+    "POLYGONS": POLYGON,
+}
 
 
 class _Cursor:
@@ -84,7 +89,9 @@ class _Cursor:
             raise InvalidMesh(f"{what}: expected a type of {sorted(_DTYPES)}, got {kind!r}")
         left = len(self._data) - self._place
         if kind.lower() == "bit" and self.binary:
-            raise InvalidMesh(f"{what}: arrays of bits are not supported; write them as unsigned_char")
+            raise InvalidMesh(
+                f"{what}: arrays of bits are not supported; write them as unsigned_char"
+            )
         needed = n * np.dtype(code).itemsize if self.binary else 2 * n - 1
         if n < 0 or needed > left:
             raise InvalidMesh(
@@ -162,7 +169,9 @@ def decode(path: Path) -> RawMesh:
         except (IndexError, ValueError) as error:
             if isinstance(error, InvalidMesh):
                 raise
-            raise InvalidMesh(f"expected numbers behind {keyword}, got {' '.join(words)!r}") from None
+            raise InvalidMesh(
+                f"expected numbers behind {keyword}, got {' '.join(words)!r}"
+            ) from None
     return _assembled(parts)
 
 
@@ -179,7 +188,9 @@ def _cells(cursor: _Cursor, parts: _Parts, words: list[str]) -> None:
     if cursor.peek() == "OFFSETS":
         offsets = cursor.numbers(n, cursor.header()[1], "cell offsets").astype(np.int64)
         if cursor.peek() != "CONNECTIVITY":
-            raise InvalidMesh("expected CONNECTIVITY behind OFFSETS, got the end or another keyword")
+            raise InvalidMesh(
+                "expected CONNECTIVITY behind OFFSETS, got the end or another keyword"
+            )
         flat = cursor.numbers(size, cursor.header()[1], "connectivity").astype(np.int64)
     else:
         flat = cursor.numbers(size, "int", keyword.lower()).astype(np.int64)
@@ -288,7 +299,9 @@ def _field(cursor: _Cursor, parts: _Parts, words: list[str]) -> None:
                 cursor.line()
             continue
         if parts.on and n != parts.n:
-            raise InvalidMesh(f"field {name!r}: expected {parts.n} values (one per {parts.on}), got {n}")
+            raise InvalidMesh(
+                f"field {name!r}: expected {parts.n} values (one per {parts.on}), got {n}"
+            )
         values = cursor.numbers(n * width, head[3], f"field {name!r}")
         if parts.on:
             _add(parts, head[0], values, width)
@@ -347,7 +360,9 @@ def _assembled(parts: _Parts) -> RawMesh:
     ).astype(np.int64)
     flat = np.concatenate([np.zeros(0, np.int64), *(f for _, f in parts.cells)])
     if parts.kind == "POLYDATA":
-        kinds = [poly_types(k, np.diff(o)) for k, (o, _) in zip(parts.numbers, parts.cells, strict=True)]
+        kinds = [
+            poly_types(k, np.diff(o)) for k, (o, _) in zip(parts.numbers, parts.cells, strict=True)
+        ]
         types = np.concatenate([np.zeros(0, np.uint8), *kinds])
     elif parts.types is None and len(offsets) > 1:
         raise InvalidMesh("expected CELL_TYPES, got none; the file is truncated")
@@ -376,7 +391,10 @@ def _grid(parts: _Parts) -> np.ndarray:
             )
         return grid_points(parts.axes)
     return grid_points(
-        [o + s * np.arange(d) for o, s, d in zip(parts.origin, parts.spacing, parts.dims, strict=True)]
+        [
+            o + s * np.arange(d)
+            for o, s, d in zip(parts.origin, parts.spacing, parts.dims, strict=True)
+        ]
     )
 
 
@@ -397,7 +415,10 @@ def encode(raw: RawMesh, name: str, source: Path | None = None) -> dict[str, byt
         raw.types.astype(">i4").tobytes(),
         b"\n",
     ]
-    for on, keyword, n in (("point", "POINT_DATA", len(points)), ("cell", "CELL_DATA", raw.n_cells)):
+    for on, keyword, n in (
+        ("point", "POINT_DATA", len(points)),
+        ("cell", "CELL_DATA", raw.n_cells),
+    ):
         found = [(f.name, f.values[0]) for f in raw.fields if f.on == on]
         chunks += _arrays(f"{keyword} {n}\n", found)
     return {name: b"".join(chunks)}
@@ -408,7 +429,9 @@ def _arrays(before: str, found: list[tuple[str, np.ndarray]]) -> list[bytes]:
         return []
     chunks = [f"{before}FIELD FieldData {len(found)}\n".encode()]
     for name, values in found:
-        head = f"{quote(name, safe='():/,;=+*^')} {values.shape[1]} {len(values)} {_type_of(values)}\n"
+        head = (
+            f"{quote(name, safe='():/,;=+*^')} {values.shape[1]} {len(values)} {_type_of(values)}\n"
+        )
         chunks += [head.encode(), _big(values), b"\n"]
     return chunks
 

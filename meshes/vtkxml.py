@@ -158,14 +158,10 @@ class _Document:
         blocks, size, last = (int(n) for n in numbers[:3])
         total = blocks * size if last == 0 else (blocks - 1) * size + last
         if blocks and (total < 0 or total > _LARGEST_GROWTH * max(expected, 64)):
-            raise InvalidMesh(
-                f"array {name!r}: {expected} packed bytes claim to unpack to {total}"
-            )
+            raise InvalidMesh(f"array {name!r}: {expected} packed bytes claim to unpack to {total}")
         unpack, ends = self._unpacker(), np.cumsum(numbers[3:])
         try:
-            parts = [
-                unpack(bytes(body[e - n : e])) for e, n in zip(ends, numbers[3:], strict=True)
-            ]
+            parts = [unpack(bytes(body[e - n : e])) for e, n in zip(ends, numbers[3:], strict=True)]
         except (zlib.error, lzma.LZMAError) as error:
             raise InvalidMesh(f"array {name!r}: expected packed data, got {error}") from None
         data = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -281,7 +277,9 @@ def decode(path: Path, depth: int = 0) -> RawMesh:
             raise InvalidMesh(f"expected files nested at most {_LINK_DEPTH} deep, got more")
         return listing[kind](document, path, depth)
     if kind not in _PIECES:
-        raise InvalidMesh(f"expected a VTK file type of {sorted([*listing, *_PIECES])}, got {kind!r}")
+        raise InvalidMesh(
+            f"expected a VTK file type of {sorted([*listing, *_PIECES])}, got {kind!r}"
+        )
     body = document.body
     pieces = [_PIECES[kind](document, body, piece) for piece in body.findall("Piece")]
     if not pieces:
@@ -542,11 +540,17 @@ def stacked(raws: Sequence[RawMesh], times: np.ndarray) -> RawMesh:
             continue
         fields.append(replace(f, values=np.concatenate([found[0].values for found in series])))
     scalars = {
-        name: Scalar(np.concatenate([raw.scalars[name].value for raw in raws]), scalar.unit)
+        name: Scalar(_steady([raw.scalars[name].value for raw in raws]), scalar.unit)
         for name, scalar in first.scalars.items()
         if all(name in raw.scalars for raw in raws)
     }
     return replace(first, fields=tuple(fields), scalars=scalars, times=times)
+
+
+def _steady(values: Sequence[np.ndarray]) -> np.ndarray:
+    """One value for a scalar that never changes, else all."""
+    joined = np.concatenate(values)
+    return joined[:1] if (joined == joined[0]).all() else joined
 
 
 def encode(raw: RawMesh, poly: bool = False) -> bytes:
@@ -580,7 +584,10 @@ def encode_pvd(raw: RawMesh, name: str, source: Path | None = None) -> dict[str,
 
 def at_time(raw: RawMesh, i: int) -> RawMesh:
     """The raw mesh at one of its times."""
-    fields = tuple(replace(f, values=f.values[i : i + 1] if len(f.values) > 1 else f.values) for f in raw.fields)
+    fields = tuple(
+        replace(f, values=f.values[i : i + 1] if len(f.values) > 1 else f.values)
+        for f in raw.fields
+    )
     scalars = {
         name: Scalar(s.value[i : i + 1] if len(s.value) > 1 else s.value, s.unit)
         for name, s in raw.scalars.items()
@@ -631,7 +638,9 @@ class _Writer:
         offset = self._offset
         self._chunks += [np.uint64(values.nbytes).astype("<u8").tobytes(), values.data.cast("B")]
         self._offset += 8 + values.nbytes
-        label = f'<DataArray type="{kind}" Name={quoteattr(name)} NumberOfComponents="{width}"{extra}'
+        label = (
+            f'<DataArray type="{kind}" Name={quoteattr(name)} NumberOfComponents="{width}"{extra}'
+        )
         body = f' format="appended" offset="{offset}"'
         if not unit:
             return f"{label}{body}/>"

@@ -64,7 +64,9 @@ def native_format(source: str | Path) -> tuple[str, str]:
     """
     source = Path(source)
     found = _format_in(source)
-    target = target_of(source.with_suffix(""), found, found.suffixes[0] in (".stl", ".ply", ".obj", ".off"), False)
+    target = target_of(
+        source.with_suffix(""), found, found.suffixes[0] in (".stl", ".ply", ".obj", ".off"), False
+    )
     return target.path.suffix, target.note
 
 
@@ -101,7 +103,9 @@ def write_sample(sample: Sample, path: str | Path) -> Path:
     fields = {**sample.case.fields, **sample.fields}
     scalars = {**sample.case.parameters, **sample.scalars}
     raw = _raw_on(sample.case.mesh, fields, scalars, sample.case.times, None)
-    return _write_parts(sample.case.parts, fields, sample.case.times, _write(raw, Path(path), None, None))
+    return _write_parts(
+        sample.case.parts, fields, sample.case.times, _write(raw, Path(path), None, None)
+    )
 
 
 def write_prediction(
@@ -207,7 +211,14 @@ def _write(raw: RawMesh, path: Path, source: Path | None, source_format: Format 
     if target.note:
         log.warning("%s: %s", target.path, target.note)
     same = source if source_format is target.format else None
-    write_files(target.path.parent, target.format.encode(raw, target.path.name, same))
+    try:
+        files = target.format.encode(raw, target.path.name, same)
+    except InvalidMesh as error:
+        if target.format is VTU or target.format is PVD:
+            raise
+        log.warning("%s: %s", target.path, error)
+        return _write(raw, path.with_suffix(VTU.suffixes[0]), source, source_format)
+    write_files(target.path.parent, files)
     return target.path
 
 

@@ -1,0 +1,1 @@
+"""What a user runs: learning, predicting, reports, and the command line."""

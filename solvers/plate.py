@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fieldcast.meshes import Case, Field, Sample, Scalar
+from fieldcast.meshes.sample import scalars_of
 
 from .plane_strain import Body, Elastic, Law, Response
 from .plate_mesh import plate_mesh
@@ -58,10 +59,10 @@ class DoubleNotchedPlate(Solver):
 
     def example(self) -> Case:
         values = {"P": -45.0, "E": 7.5e4, "R0": 15.0, "K": 450.0, "C": 1500.0, "D": 1500.0}
-        return Case(plate_mesh(0.5, 0.1), values, name="plate_example")
+        return Case(plate_mesh(0.5, 0.1), scalars_of(values), name="plate_example")
 
     def solve(self, case: Case) -> Sample:
-        unread = dict.fromkeys(set(self.parameters) - self.law.needs - {"P"}, 0.0)
+        unread = scalars_of(dict.fromkeys(set(self.parameters) - self.law.needs - {"P"}, 0.0))
         asked = replace(case, parameters={**unread, **case.parameters})
         values = parameter_values(self, asked)
         if not np.isfinite(list(values.values())).all():
@@ -89,16 +90,17 @@ def _sample(case: Case, plate: DiscretePlate, response: Response, recovery: Reco
     stress = recovery.at_vertices(plate.sites, response.stress)
     found = {"U1": (u[:, 0], "m"), "U2": (u[:, 1], "m")}
     found |= {name: (stress[:, k], "MPa") for k, name in enumerate(STRESSES)}
-    scalars = {
-        "max_von_mises": Scalar(von_mises(stress).max(), "MPa"),
-        "max_U2_top": Scalar(u[plate.top, 1].max(), "m"),
-        "max_sig22_top": Scalar(stress[plate.top, 1].max(), "MPa"),
+    largest = {
+        "max_von_mises": (von_mises(stress).max(), "MPa"),
+        "max_U2_top": (u[plate.top, 1].max(), "m"),
+        "max_sig22_top": (stress[plate.top, 1].max(), "MPa"),
     }
     for name, values in response.internal.items():
         at = recovery.at_vertices(plate.sites, values[..., None])[:, 0]
         found[name] = (at, "")
-        scalars[f"max_{name}"] = Scalar(at.max(), "")
+        largest[f"max_{name}"] = (at.max(), "")
     fields = {name: Field.steady(values, unit) for name, (values, unit) in found.items()}
+    scalars = {name: Scalar(np.array([value]), unit) for name, (value, unit) in largest.items()}
     return Sample(case, fields, scalars)
 
 
@@ -114,13 +116,16 @@ def discretised(case: Case, degree: int) -> DiscretePlate:
     bottom, top = _edges(case, straight)
     mesh = straight if degree == 1 else _curved(straight)
     element = skfem.ElementTriP1() if degree == 1 else skfem.ElementTriP2()
-    basis = skfem.Basis(mesh, element, intorder=2 * (degree - 1))
+    # One point for constant strains; scikit-fem's least, three, for linear ones.
+    centroid = np.full((2, 1), 1 / 3), np.array([1 / 2])
+    rule = {"quadrature": centroid} if degree == 1 else {"intorder": 2}
+    basis = skfem.Basis(mesh, element, **rule)
     shape = (2, *basis.dx.shape)
     gradients = np.stack([np.broadcast_to(part[0].grad, shape) for part in basis.basis])
     nodes = np.ascontiguousarray(basis.element_dofs.T)
     outer = np.zeros(straight.nvertices, dtype=bool)
     outer[straight.boundary_nodes()] = True
-    points = np.moveaxis(basis.global_coordinates().value, 0, -1)
+    points = np.moveaxis(np.asarray(basis.global_coordinates()), 0, -1)
     sites = Sites(straight.p.T, straight.t.T, outer, points, basis.dx)
     held = np.unique(basis.get_dofs(facets=bottom).all())
     corner = held[np.argmin(basis.doflocs[0, held])]
@@ -137,7 +142,7 @@ def _plane(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (2, point) and triangles (3, triangle) of the case's mesh.
 
     Raises:
-        ValueError: a mesh that isn't made of plane triangles that use all points.
+        ValueError: a mesh that isn't one piece of plane triangles.
     """
     mesh = case.mesh
     solid = {kind.name for kind in mesh.types if kind.dim > 1}
@@ -149,13 +154,22 @@ def _plane(case: Case) -> tuple[np.ndarray, np.ndarray]:
             "split and flatten the cells"
         )
     triangles = mesh.cells["triangle"].T.astype(np.int64)
-    unused = len(mesh.points) - len(np.unique(triangles))
-    if unused:
+    pieces = _pieces(len(mesh.points), triangles)
+    if pieces > 1:
         raise ValueError(
-            f"case {case.label}: expected every point to belong to a triangle, {unused} don't; "
-            "leave them out"
+            f"case {case.label}: expected one piece that uses every point, got {pieces} loose "
+            "pieces or points; keep the plate alone, and merge points that are double"
         )
     return np.ascontiguousarray(mesh.points[:, :2].T), np.ascontiguousarray(triangles)
+
+
+def _pieces(n: int, triangles: Int[np.ndarray, "3 triangle"]) -> int:
+    """How many parts `n` points form, of which triangles join some."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    start, end = triangles[:2].ravel(), triangles[1:].ravel()
+    return connected_components(coo_matrix((np.ones(len(start)), (start, end)), (n, n)), False)[0]
 
 
 def _edges(case: Case, mesh: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -253,7 +267,8 @@ def plate_cases(n: int, seed: int, size: float = 0.0433) -> list[Case]:
     """`plate_design`, meshed in edges of `size` [m]: 0.0433 gives 1,900 points, 0.0195 9,400."""
     cases = []
     for i, row in enumerate(plate_design(n, seed)):
-        values = dict(row)
-        mesh = plate_mesh(values.pop("radius"), size, seed=i)
+        mesh = plate_mesh(row.pop("radius"), size, seed=i)
+        units = DoubleNotchedPlate.parameters
+        values = {name: Scalar(np.array([v]), units[name]) for name, v in row.items()}
         cases.append(Case(mesh, values, name=f"plate_{i:04d}"))
     return cases

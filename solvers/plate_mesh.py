@@ -87,9 +87,9 @@ def notched_mesh(notch: Notch, size: float, seed: int = 0) -> Mesh:
 def _check(notch: Notch, size: float) -> None:
     ligament = min(SIDE - 2.0 * notch.depth, (SIDE - notch.height) / 2.0)
     narrowest = min(ligament, notch.depth, notch.height)
-    if not 0.0 < 3.0 * size <= narrowest:
+    if not 0.0 < 2.0 * size <= narrowest:
         raise ValueError(
-            f"expected a size of at most a third of the narrowest part, {narrowest / 3.0:.3g} m, "
+            f"expected a size of at most half the narrowest part, {narrowest / 2.0:.3g} m, "
             f"got {size:.3g} m with {notch}; take a smaller size, or a notch that fits a plate of "
             f"{SIDE} m"
         )
@@ -189,7 +189,7 @@ def _lattice(size: float, rng: np.random.Generator) -> Float[np.ndarray, "point 
 def _relaxed(
     notch: Notch,
     boundary: Float[np.ndarray, "edge 2"],
-    inner: Float[np.ndarray, "point 2"],
+    inner: Float[np.ndarray, "inner 2"],
     size: float,
 ) -> tuple[Float[np.ndarray, "point 2"], Int[np.ndarray, "triangle 3"]]:
     """x_i = sum_t |t| c_t / sum_t |t| over the triangles t at point i, c_t their circumcentres.

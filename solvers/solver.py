@@ -17,8 +17,8 @@ class SolverFailed(RuntimeError):
 class Solver(ABC):
     """Asked a case, answers with a sample. A recipe: a frozen dataclass without results.
 
-    `parameters` and `outputs` map names to units. `order` is the observed order of convergence of the first output under
-    mesh refinement, None where none is claimed; a test observes it.
+    `parameters` and `outputs` map names to units. `order` is the observed order of convergence of
+    the first output under mesh refinement, None where none is claimed; a test observes it.
     """
 
     parameters: ClassVar[Mapping[str, str]]

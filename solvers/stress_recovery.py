@@ -70,6 +70,8 @@ class Patches(Recovery):
         weighted = terms * weight[:, None]
         normal = np.add.reduceat(weighted @ terms.swapaxes(1, 2), starts)
         right = np.add.reduceat(weighted @ values[triangle], starts)
+        # Where a coarse corner has too few points for a quadratic, take the flattest that fits.
+        normal[:, range(1, 6), range(1, 6)] += 1e-9 * normal[:, :1, 0]
         return np.linalg.solve(normal, right)[:, 0]
 
 

@@ -1,4 +1,5 @@
-"""The trivial answers that a surrogate has to beat: mean field, nearest case, POD with ridge regression."""
+"""The trivial answers that a surrogate has to beat: mean field, nearest case, POD with ridge
+regression."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A fitted predictor as one file: safetensors with a JSON header. Whole, checked and safe to open.
 
-The header holds the recipe by its plugin's registered name, names and units of inputs and outputs, the
-training set's summary, scores, versions and seed, and a sha256 of every part. Nothing is unpickled, nothing is
-imported by path, and sizes are checked before anything is allocated.
+The header holds the recipe by its plugin's registered name, names and units of inputs and outputs,
+the training set's summary, scores, versions and seed, and a sha256 of every part. Nothing is
+unpickled, nothing is imported by path, and sizes are checked before anything is allocated.
 """
 
 from __future__ import annotations

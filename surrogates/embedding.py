@@ -1,4 +1,5 @@
-"""Samples on one common mesh, and their reduction by POD: what morphing surrogates and baselines share."""
+"""Samples on one common mesh, and their reduction by POD: what morphing surrogates and baselines
+share."""
 
 from __future__ import annotations
 
@@ -31,9 +32,10 @@ ROUND_TRIPS = 64
 
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """Training samples on the common mesh: snapshots of shape (case, channel, node) with the channels
-    (time, component); `coordinates` None if there is but one mesh. `passages` of some cases are kept
-    to measure the round trip, `clamped` is each case's share of points outside the common shape."""
+    """Training samples on the common mesh: snapshots of shape (case, channel, node) with the
+    channels (time, component); `coordinates` None if there is but one mesh. `passages` of some
+    cases are kept to measure the round trip, `clamped` is each case's share of points outside the
+    common shape."""
 
     chart: Chart
     why: str
@@ -51,7 +53,8 @@ class Carried:
 
 
 def inner_product(chart: Chart, on: str) -> csr_array:
-    """Mass matrix of the reference mesh, or the sizes of its cells for cell fields of a shared numbering."""
+    """Mass matrix of the reference mesh, or the sizes of its cells for cell fields of a shared
+    numbering."""
     from scipy.sparse import csr_array, diags_array
 
     if on == "cell" and chart.shared_numbering:
@@ -64,7 +67,8 @@ def inner_product(chart: Chart, on: str) -> csr_array:
 
 
 def make_chart(cases: Cases, morphing: Morphing | None) -> tuple[Chart, str]:
-    """The chart of a training set, with the reason for its morphing. The reference is the middle case.
+    """The chart of a training set, with the reason for its morphing. The reference is the middle
+    case.
 
     Raises:
         ValueError: topologies differ, or the morphing can't serve these meshes.
@@ -285,8 +289,9 @@ def _check_logarithmic(carried: Carried, names: Sequence[str]) -> None:
 def _left_out(
     carried: Carried, name: str, pod: Pod, coefficients: np.ndarray, logarithmic: bool
 ) -> tuple[Float[np.ndarray, "channel node"], Errors]:
-    """Mean square, on the common mesh, of what the round trip through interpolation and modes loses on
-    native meshes; and the relative errors. Modes were made from these cases: n / (n - k) makes up."""
+    """Mean square, on the common mesh, of what the round trip through interpolation and modes
+    loses on native meshes; and the relative errors. Modes were made from these cases: n / (n - k)
+    makes up."""
     packed = carried.samples.fields[name]
     total = np.zeros(pod.mean.shape)
     trips, projections = [], []

@@ -1,4 +1,5 @@
-"""From cases to the standardised inputs of a Gaussian process: parameters, shape and known fields."""
+"""From cases to the standardised inputs of a Gaussian process: parameters, shape and known
+fields."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from jaxtyping import Float
 from fieldcast.meshes import Cases
 
 SPREAD = 1.2
-"""A parameter of one sign whose largest value is above this times its least enters as its logarithm."""
+"""A parameter of one sign whose largest value is above this times its least enters as its
+logarithm."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ class Transform:
         return np.log(np.maximum(size, 1e-300))
 
     def inverse(self, values: Any) -> Any:
-        """Back; for tensors and arrays."""
-        return self.sign * np.exp(values) if self.sign else values
+        """Back; for arrays and tensors."""
+        if not self.sign:
+            return values
+        return self.sign * (np.exp(values) if isinstance(values, np.ndarray) else values.exp())
 
     def slope(self, values: np.ndarray) -> np.ndarray:
         """d transform / d v."""

@@ -1,4 +1,5 @@
-"""Exact Gaussian processes: ARD Matern-5/2 plus a linear part, trained by analytic gradients and L-BFGS.
+"""Exact Gaussian processes: ARD Matern-5/2 plus a linear part, trained by analytic gradients and
+L-BFGS.
 
 k(x, x') = s (1 + sqrt(5) r + 5/3 r^2) exp(-sqrt(5) r) + b x.x' + noise delta,
 r^2 = sum_j (x_j - x'_j)^2 / l_j^2   (Rasmussen and Williams 2006, chapters 2, 4 and 5).
@@ -67,8 +68,9 @@ class Training:
 
 
 class Likelihood:
-    """The negative log marginal likelihood of outputs `y` (n, m) that share one kernel over `x` (n, d),
-    with its gradient by the logarithms of the hyper-parameters. Buffers are reused between calls."""
+    """The negative log marginal likelihood of outputs `y` (n, m) that share one kernel over `x`
+    (n, d), with its gradient by the logarithms of the hyper-parameters. Buffers are reused between
+    calls."""
 
     def __init__(self, x: Tensor, y: Tensor, training: Training) -> None:
         self.x, self.y, self.training = x, y, training
@@ -201,7 +203,8 @@ class GaussianProcess:
         return self.hyperparameters.noise * self.scale**2
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance without noise at `x` (q, input), each (q, output). Differentiable by `x`."""
+        """Mean and variance without noise at `x` (q, input), each (q, output). Differentiable by
+        `x`."""
         cross = covariance(x, self.x, self.hyperparameters)
         mean = cross @ self.alpha
         solved = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
@@ -214,14 +217,18 @@ class GaussianProcess:
         return covariance(x, self.x, self.hyperparameters) @ self.alpha * self.scale + self.shift
 
     def leave_one_out(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance (noise included) at each training point from the others, (n, output), with
-        the hyper-parameters kept (Rasmussen and Williams 2006, eq. 5.12)."""
+        """Mean and variance (noise included) at each training point from the others, (n, output),
+        with the hyper-parameters kept (Rasmussen and Williams 2006, eq. 5.12)."""
         precision = torch.cholesky_inverse(self.factor).diagonal()[:, None]
-        y = self._outputs()
+        y = self._standardised()
         mean = y - self.alpha / precision
         return mean * self.scale + self.shift, (1.0 / precision) * self.scale**2
 
-    def _outputs(self) -> Tensor:
+    def outputs(self) -> Tensor:
+        """The training outputs, (n, output)."""
+        return self._standardised() * self.scale + self.shift
+
+    def _standardised(self) -> Tensor:
         return self.factor @ (self.factor.T @ self.alpha)
 
     def to(
@@ -235,8 +242,8 @@ class GaussianProcess:
         return replace(self, **moved)
 
     def as_gpytorch(self) -> gpytorch.models.ExactGP:
-        """The same posterior as a gpytorch model in evaluation mode (outputs standardised; a batch of one
-        per output), for those who go on with gpytorch or botorch."""
+        """The same posterior as a gpytorch model in evaluation mode (outputs standardised; a batch
+        of one per output), for those who go on with gpytorch or botorch."""
         return _gpytorch_model(self)
 
 
@@ -267,8 +274,8 @@ def fit_gps(
     seed: int = 0,
     done: Callable[[int], None] = lambda count: None,
 ) -> list[GaussianProcess]:
-    """One process per member of `outputs`, each (n, m): its m columns share a kernel. On the CPU they
-    are trained side by side, one thread each; the answer does not depend on how many."""
+    """One process per member of `outputs`, each (n, m): its m columns share a kernel. On the CPU
+    they are trained side by side, one thread each; the answer does not depend on how many."""
 
     def train(item: tuple[int, Tensor]) -> GaussianProcess:
         k, y = item
@@ -308,7 +315,7 @@ def _gpytorch_model(process: GaussianProcess) -> gpytorch.models.ExactGP:
     noise = gpytorch.constraints.GreaterThan(1e-12)
     likelihood = gpytorch.likelihoods.GaussianLikelihood(noise_constraint=noise)
     x = process.x.expand(m, *process.x.shape)
-    model = Model(x, process._outputs().T.contiguous(), likelihood).to(process.x)
+    model = Model(x, process._standardised().T.contiguous(), likelihood).to(process.x)
     likelihood.to(process.x)
     likelihood.noise = h.noise + JITTER
     return model.eval()

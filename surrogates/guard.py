@@ -12,7 +12,8 @@ from fieldcast.meshes import Trust
 from .features import Features
 
 REJECT = 1.5
-"""Score (1 = the edge of the training set) above which an answer is rejected rather than warned of."""
+"""Score (1 = the edge of the training set) above which an answer is rejected rather than warned
+of."""
 CLAMPED = 0.01
 """Share of points outside the common shape that is tolerated beyond the worst training case."""
 
@@ -21,8 +22,8 @@ CLAMPED = 0.01
 class Box:
     """The box of the training inputs, and the share of clamped interpolation.
 
-    score = 2 |x - middle| / (high - low), at most over all inputs: 1 at the edge of the box, 2 half a
-    range outside.
+    score = 2 |x - middle| / (high - low), at most over all inputs: 1 at the edge of the box, 2
+    half a range outside.
     """
 
     names: tuple[str, ...]

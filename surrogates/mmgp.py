@@ -53,6 +53,10 @@ class MMGP(Reduced):
         )
         return self.morphing, sizes
 
+    @property
+    def kernels(self) -> Training | None:
+        return self.training
+
     def learn(self, task: Task, seed: int, progress: Progress) -> tuple[Model, dict[str, Any]]:
         columns = {k: _columns(y, self.shared_kernel) for k, y in task.fields.items()}
         variants = {k: _variants(y) for k, y in task.scalars.items()}
@@ -105,8 +109,8 @@ def _density(transform: Transform, process: GaussianProcess, y: Tensor) -> float
 def _leave_one_out(
     task: Task, scalars: dict[str, Processes], transforms: dict[str, Transform]
 ) -> dict[str, dict[str, float]]:
-    """Relative error and coverage of the 95 % interval of each scalar, each training case predicted from the
-    others by the kernel fitted to all."""
+    """Relative error and coverage of the 95 % interval of each scalar, each training case
+    predicted from the others by the kernel fitted to all."""
     scores = {}
     for name, processes in scalars.items():
         mean, variance = processes.members[0].leave_one_out()

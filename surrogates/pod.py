@@ -1,4 +1,5 @@
-"""Snapshot proper orthogonal decomposition (Sirovich 1987), centred, in a weighted inner product."""
+"""Snapshot proper orthogonal decomposition (Sirovich 1987), centred, in a weighted inner
+product."""
 
 from __future__ import annotations
 
@@ -36,8 +37,9 @@ class Pod:
         weight: csr_array | None = None,
         tolerance: float = 0.0,
     ) -> Pod:
-        """At most `count` modes of the snapshots; modes whose amplitude is below `tolerance` times that of
-        the first are left out. `weight` is M (None: the identity). The snapshots are centred in place."""
+        """At most `count` modes of the snapshots; modes whose amplitude is below `tolerance` times
+        that of the first are left out. `weight` is M (None: the identity). The snapshots are
+        centred in place."""
         n, channels, nodes = snapshots.shape
         mean = snapshots.mean(axis=0)
         snapshots -= mean

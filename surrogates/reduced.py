@@ -22,15 +22,17 @@ from fieldcast.meshes.threads import side_by_side
 
 from .embedding import Basis, Carried, Embedding, Sizes, carry, embed
 from .features import Features, Transform
+from .gp import Training
 from .guard import Box
 from .regression import Answer, Regression
 from .signature import Signature, describe
-from .surrogate import Card, Differentiable, Gradient, Progress, State, Surrogate, quiet
+from .surrogate import Card, Differentiable, Gradient, Predictor, Progress, State, Surrogate, quiet
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What was learnt: one regression per field (of its coefficients) and per scalar (transformed)."""
+    """What was learnt: one regression per field (of its coefficients) and per scalar
+    (transformed)."""
 
     fields: Mapping[str, Regression]
     scalars: Mapping[str, Regression]
@@ -47,8 +49,8 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a regression is fitted to: standardised inputs `x` (case, input), coefficients of each field and
-    values of each scalar, (case, output)."""
+    """What a regression is fitted to: standardised inputs `x` (case, input), coefficients of each
+    field and values of each scalar, (case, output)."""
 
     x: Tensor
     fields: Mapping[str, Tensor]
@@ -63,6 +65,11 @@ class Reduced(Surrogate):
     @abstractmethod
     def layout(self) -> tuple[Morphing | None, Sizes]:
         """The morphing (None: chosen), and the sizes of the reduced space."""
+
+    @property
+    def kernels(self) -> Training | None:
+        """How kernels are trained; None where there are none."""
+        return None
 
     @abstractmethod
     def learn(self, task: Task, seed: int, progress: Progress) -> tuple[Model, dict[str, Any]]:
@@ -109,6 +116,11 @@ class Reduced(Surrogate):
         return ReducedPredictor(
             self, Signature.of(samples), card, embedding, features, model, guard
         )
+
+    def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
+        from .reduced_estimate import estimate
+
+        return estimate(self, Samples.pack(samples))
 
     def restore(self, signature: Signature, card: Card, state: State) -> ReducedPredictor:
         from .reduced_state import unpacked
@@ -181,10 +193,35 @@ class ReducedPredictor(Differentiable):
 
         return packed(self.embedding, self.features, self.model, self.guard)
 
+    def baselines(self) -> Mapping[str, Predictor]:
+        from .baselines import MeanField, NearestCase, PodRidge
+
+        fields = {k: r.training() for k, r in self.model.fields.items()}
+        scalars = {k: r.training() for k, r in self.model.scalars.items()}
+        known = [t for t in (*fields.values(), *scalars.values()) if t is not None]
+        if len(known) < len(fields) + len(scalars) or not known:
+            return {}
+        task = Task(
+            known[0][0],
+            {k: t[1] for k, t in fields.items() if t is not None},
+            {k: self._transform(k).inverse(t[1]) for k, t in scalars.items() if t is not None},
+        )
+        made: dict[str, Predictor] = {}
+        for name, recipe in (
+            ("mean field", MeanField()),
+            ("nearest case", NearestCase()),
+            ("POD + ridge", PodRidge()),
+        ):
+            made[name] = replace(self, recipe=recipe, model=recipe.learn(task, 0, quiet)[0])
+        return made
+
     def gradients(self, case: Case, outputs: Sequence[str]) -> Mapping[str, Gradient]:
         from .reduced_gradients import gradients
 
         return gradients(self, case, outputs)
+
+    def _transform(self, name: str) -> Transform:
+        return self.model.transforms.get(name, Transform())
 
     def _logarithmic(self) -> frozenset[str]:
         fields = {k for k, b in self.embedding.fields.items() if b.logarithmic}
@@ -196,7 +233,7 @@ class ReducedPredictor(Differentiable):
         estimates, epistemic, aleatoric = {}, {}, {}
         for name, found in answers.items():
             unit = self.signature.scalars[name].unit
-            transform = self.model.transforms.get(name, Transform())
+            transform = self._transform(name)
             centre = found.mean.numpy()
             if found.epistemic is None or found.noise is None:
                 estimates[name] = PackedEstimate(transform.inverse(centre), None, unit)
@@ -211,7 +248,8 @@ class ReducedPredictor(Differentiable):
     def _decoded(
         self, cases: Cases, passages: Sequence[Passage], answers: Mapping[str, Answer]
     ) -> tuple[dict[str, PackedField], dict[str, PackedField], dict[str, PackedField]]:
-        """Mean, and epistemic and aleatoric standard deviation, of all fields on the cases' meshes."""
+        """Mean, and epistemic and aleatoric standard deviation, of all fields on the cases'
+        meshes."""
         room: list[dict[str, PackedField]] = []
         for _ in range(3):
             made = {}
@@ -248,8 +286,8 @@ def _on_cpu(answer: Answer) -> Answer:
 
 
 def _back(sign: int, centre: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Mean in the user's scale, and the function from a variance to a standard deviation there: for a
-    logarithm the log-normal's, mean = exp(m + v/2), std(v) = mean sqrt(exp(v) - 1)."""
+    """Mean in the user's scale, and the function from a variance to a standard deviation there:
+    for a logarithm the log-normal's, mean = exp(m + v/2), std(v) = mean sqrt(exp(v) - 1)."""
     if not sign:
         return centre, np.sqrt
     mean = sign * np.exp(centre + 0.5 * variance)
@@ -259,8 +297,8 @@ def _back(sign: int, centre: np.ndarray, variance: np.ndarray) -> tuple[np.ndarr
 def _decode(
     basis: Basis, columns: np.ndarray, answer: Answer, i: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, epistemic and aleatoric standard deviation of case `i`, each (entity, channel), from the
-    transported [mean, residual, modes]."""
+    """Mean, epistemic and aleatoric standard deviation of case `i`, each (entity, channel), from
+    the transported [mean, residual, modes]."""
     channels = len(basis.pod.mean)
     modes = columns[:, 2 * channels :].reshape(len(columns), -1, channels)
     centre = columns[:, :channels] + np.einsum("nkc,k->nc", modes, answer.mean[i].numpy())

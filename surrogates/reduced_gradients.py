@@ -1,5 +1,5 @@
-"""Derivatives of a reduced predictor's means, by automatic differentiation of the regression and the
-chain rule through the linear maps around it."""
+"""Derivatives of a reduced predictor's means, by automatic differentiation of the regression and
+the chain rule through the linear maps around it."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ class _Chain:
         return Gradient({k: whole(v).sum(0) for k, v in parameters.items()}, whole(shape), None)
 
     def _shape_by_points(self) -> np.ndarray:
-        """d coefficient / d coordinates (coefficient, point, dim), the correspondence held fixed."""
+        """d coefficient / d coordinates (coefficient, point, dim), the correspondence held
+        fixed."""
         pod = self.predictor.embedding.shape
         assert pod is not None
         dual = pod.dual.transpose(2, 0, 1).reshape(pod.dual.shape[2], -1)

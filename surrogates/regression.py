@@ -18,8 +18,8 @@ from .surrogate import State
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """`mean` (case, output); `epistemic` variance (case, output) and `noise` variance (output,), None
-    where not known."""
+    """`mean` (case, output); `epistemic` variance (case, output) and `noise` variance (output,),
+    None where not known."""
 
     mean: Tensor
     epistemic: Tensor | None = None
@@ -36,6 +36,10 @@ class Regression(ABC):
     @abstractmethod
     def to(self, device: str) -> Regression:
         """The same on another device."""
+
+    def training(self) -> tuple[Tensor, Tensor] | None:
+        """Inputs and outputs it was fitted to, where it keeps them."""
+        return None
 
     @abstractmethod
     def state(self) -> State:
@@ -55,6 +59,11 @@ class Processes(Regression):
             torch.cat([v for _, v in found], dim=1),
             torch.cat([p.noise for p in self.members]),
         )
+
+    def training(self) -> tuple[Tensor, Tensor] | None:
+        if not self.members:
+            return None
+        return self.members[0].x, torch.cat([p.outputs() for p in self.members], dim=1)
 
     def to(self, device: str) -> Processes:
         return Processes([p.to(device) for p in self.members])
@@ -96,8 +105,8 @@ class Linear(Regression):
 
     @classmethod
     def ridge(cls, x: Tensor, y: Tensor, strengths: Sequence[float]) -> Linear:
-        """Ridge regression with the strength of least leave-one-out error (closed form: residual over
-        1 - leverage)."""
+        """Ridge regression with the strength of least leave-one-out error (closed form: residual
+        over 1 - leverage)."""
         u, s, vt = torch.linalg.svd(x, full_matrices=False)
         mean = y.mean(0)
         best, least = cls(torch.zeros_like(vt.T @ (u.T @ y)), mean), float("inf")

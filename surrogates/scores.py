@@ -13,8 +13,9 @@ from fieldcast.meshes import Prediction, Sample
 @dataclass(frozen=True)
 class Score:
     """Of one output over a set of cases. `rrmse` and `q2` as published with MMGP (arXiv:2305.12871,
-    section 4), `r2` per simulation set; `coverage` is the share of simulations whose truth lies in the
-    95 % interval (fields: the share of points, averaged over simulations); None where not known."""
+    section 4), `r2` per simulation set; `coverage` is the share of simulations whose truth lies in
+    the 95 % interval (fields: the share of points, averaged over simulations); None where not
+    known."""
 
     rrmse: float
     q2: float

@@ -41,8 +41,8 @@ class ScalarKind:
 
 @dataclass(frozen=True)
 class Signature:
-    """Names, units and places of inputs (`parameters`, `known` fields) and outputs (`fields`, `scalars`),
-    the `dim` of points and the `times` [s]."""
+    """Names, units and places of inputs (`parameters`, `known` fields) and outputs (`fields`,
+    `scalars`), the `dim` of points and the `times` [s]."""
 
     dim: int
     times: tuple[float, ...]
@@ -164,7 +164,8 @@ def _raise_if_bad(
 
 
 def describe(samples: Samples) -> dict[str, Any]:
-    """A summary of a training set: how many cases, node counts, ranges of parameters, a content hash."""
+    """A summary of a training set: how many cases, node counts, ranges of parameters, a content
+    hash."""
     from fieldcast.meshes.mesh import digest
 
     sizes = [len(m.points) for m in samples.cases.meshes[""].distinct]

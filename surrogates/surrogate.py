@@ -97,6 +97,11 @@ class Surrogate(ABC):
     def restore(self, signature: Signature, card: Card, state: State) -> Predictor:
         """The predictor that `Predictor.state` came from."""
 
+    def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
+        """Seconds and bytes that `fit` will take, from a trial of its parts; None where not
+        known."""
+        return None
+
     @classmethod
     def tiny(cls) -> Surrogate:
         """A recipe that fits in seconds, for the conformance suite."""
@@ -124,11 +129,12 @@ class Predictor(ABC):
     ) -> Predictions:
         """One prediction per case, in order, on each case's own points and cells.
 
-        `device` is a torch device ("cpu", "cuda"; None: the CPU), `batch` the number of nodes that are
-        answered at a time.
+        `device` is a torch device ("cpu", "cuda"; None: the CPU), `batch` the number of nodes that
+        are answered at a time.
 
         Raises:
-            ValueError: a case that lacks an input or has another kind of mesh; names it and says what to do.
+            ValueError: a case that lacks an input or has another kind of mesh; names it and says
+                what to do.
         """
         checked = [self.signature.checked(case) for case in cases]
         sizes = [len(case.mesh.points) for case in checked]
@@ -148,6 +154,11 @@ class Predictor(ABC):
                 raise
         half = len(cases) // 2
         return self._answered(cases[:half], device) + self._answered(cases[half:], device)
+
+    def baselines(self) -> Mapping[str, Predictor]:
+        """Trivial predictors made from what this one was fitted to, by name, to be scored beside
+        it; none where it keeps no training data."""
+        return {}
 
     def save(self, path: str | Path) -> Path:
         """Write the predictor as one file (`load` reads it); returns its path."""
@@ -183,9 +194,9 @@ class Differentiable(Predictor):
 
     @abstractmethod
     def gradients(self, case: Case, outputs: Sequence[str]) -> Mapping[str, Gradient]:
-        """Derivatives of the named scalars and fields by the parameters, by the shape coefficients and,
-        for scalars, by the coordinates of the points (the point of the common mesh that each point
-        corresponds to held fixed).
+        """Derivatives of the named scalars and fields by the parameters, by the shape coefficients
+        and, for scalars, by the coordinates of the points (the point of the common mesh that each
+        point corresponds to held fixed).
 
         Raises:
             ValueError: an output that is not predicted.

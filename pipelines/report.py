@@ -1,0 +1,196 @@
+"""One self-contained HTML page: scores against baselines, calibration, and what the answers look
+like."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fieldcast.meshes import Prediction, Sample
+from fieldcast.surrogates.bundle import replace_file
+from fieldcast.surrogates.scores import rrmse_field
+from fieldcast.surrogates.surrogate import Predictor, Progress, quiet
+
+from . import pictures
+from .learning import MODEL, Evaluation
+
+LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95, 0.99)
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
+table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}
+td:first-child,th:first-child{text-align:left}img{max-width:100%}.warn{background:#fff3cd;padding:.5em 1em}
+.reject{color:#b00}.flag{color:#a60}.best{font-weight:600}small{color:#666}"""
+
+
+def write_report(
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    evaluation: Evaluation,
+    path: Path,
+    progress: Progress = quiet,
+) -> Path:
+    """Write the page for `samples` that were evaluated before; returns its path."""
+    predictions = evaluation.predictions
+    if predictions is None:
+        raise ValueError("expected an evaluation with its predictions, got one without")
+    parts = [
+        f"<h1>{html.escape(path.stem)}: {html.escape(type(predictor.recipe).__name__)} on "
+        f"{evaluation.cases} cases</h1>",
+        _summary(predictor),
+        _scores(evaluation),
+        _calibration(samples, predictions),
+        _cases(samples, predictions),
+    ]
+    progress("draw", 0, 3)
+    parts += _fields(samples, predictions, progress)
+    parts += _scalars(samples, predictions)
+    body = "\n".join(parts)
+    page = (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>fieldcast report</title>"
+        f"<style>{STYLE}</style><body>{body}</body></html>"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, page.encode())
+    return path
+
+
+def _image(png: bytes, caption: str) -> str:
+    data = base64.b64encode(png).decode()
+    return f"<p><img alt='{html.escape(caption)}' src='data:image/png;base64,{data}'></p>"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Cells are HTML."""
+    top = "".join(f"<th>{html.escape(h)}</th>" for h in head)
+    lines = ("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
+    return f"<table><tr>{top}</tr>{''.join(lines)}</table>"
+
+
+def _summary(predictor: Predictor) -> str:
+    training = predictor.card.training
+    fit = {k: v for k, v in predictor.card.fit.items() if not isinstance(v, dict)}
+    rows = [[html.escape(str(k)), html.escape(str(v))] for k, v in {**training, **fit}.items()]
+    recipe = html.escape(repr(predictor.recipe))
+    return f"<h2>The model</h2><p><code>{recipe}</code></p>{_table(('', ''), rows)}"
+
+
+def _scores(evaluation: Evaluation) -> str:
+    names = list(evaluation.scores)
+    rows = []
+    for output, own in evaluation.scores[MODEL].items():
+        errors = {k: evaluation.scores[k][output].rrmse for k in names}
+        best = min(errors.values())
+        cells = [
+            f"<span class='best'>{e:.2e}</span>" if e == best else f"{e:.2e}"
+            for e in errors.values()
+        ]
+        covered = "not known" if own.coverage is None else f"{own.coverage:.0%}"
+        rows.append([html.escape(output), *cells, f"{own.q2:.4f}", covered])
+    lost = evaluation.lost()
+    warning = ""
+    if lost:
+        what = ", ".join(f"{html.escape(o)} ({html.escape(b)})" for o, b in lost.items())
+        warning = (
+            f"<p class='warn'>A trivial baseline is better than the model for {what}: more "
+            "simulations or another surrogate are needed there.</p>"
+        )
+    head = ("output", *names, "Q2 of the model", "inside the 95 % interval")
+    return (
+        f"<h2>Scores on {evaluation.cases} cases</h2>{_table(head, rows)}{warning}<p><small>Relative "
+        "root mean square error (RRMSE), lower is better. For fields the last column is the share of "
+        "points, averaged over simulations; for scalars the share of simulations.</small></p>"
+    )
+
+
+def _calibration(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> str:
+    first = predictions[0]
+    known = [k for k, e in first.scalars.items() if e.std is not None]
+    observed: dict[str, list[float]] = {k: [] for k in known}
+    for level in LEVELS if known else ():
+        bands = [p.interval(level) for p in predictions]
+        for name in known:
+            inside = [
+                bool(
+                    np.all(low.scalars[name].value <= s.scalars[name].value)
+                    and np.all(s.scalars[name].value <= high.scalars[name].value)
+                )
+                for s, (low, high) in zip(samples, bands, strict=True)
+            ]
+            observed[name].append(float(np.mean(inside)))
+    if not observed:
+        return ""
+    drawn = pictures.calibration(LEVELS, observed, len(samples))
+    return f"<h2>Calibration</h2>{_image(drawn, 'calibration')}"
+
+
+def _cases(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> str:
+    rows = []
+    for s, p in zip(samples, predictions, strict=True):
+        mark = {"ok": "", "warn": "flag", "reject": "reject"}[p.trust.status]
+        errors = [
+            f"{rrmse_field([s.fields[k].values], [p.mean[k].values]):.1e}" for k in p.mean
+        ] + [
+            f"{html.escape(str(e))} ({s.scalars[k].value.mean():.5g})" for k, e in p.scalars.items()
+        ]
+        trust = f"<span class='{mark}'>{p.trust.status}</span> {html.escape(p.trust.reason)}"
+        rows.append([html.escape(s.case.label), *errors, trust])
+    first = predictions[0]
+    head = ("case", *(f"{k} error" for k in first.mean), *(f"{k} (truth)" for k in first.scalars))
+    table = _table((*head, "trust"), rows)
+    return f"<h2>Cases</h2><details open><summary>{len(rows)} cases</summary>{table}</details>"
+
+
+def _fields(
+    samples: Sequence[Sample], predictions: Sequence[Prediction], progress: Progress
+) -> Iterator[str]:
+    """The best, the median and the worst case of each field."""
+    first = predictions[0]
+    if not first.mean or not pictures.can_draw(samples[0].case.mesh):
+        return
+    yield "<h2>Fields</h2>"
+    for k, name in enumerate(first.mean):
+        errors = [
+            rrmse_field([s.fields[name].values], [p.mean[name].values])
+            for s, p in zip(samples, predictions, strict=True)
+        ]
+        order = np.argsort(errors)
+        for label, i in (("median", order[len(order) // 2]), ("worst", order[-1])):
+            sample, prediction = samples[int(i)], predictions[int(i)]
+            drawn = _panels(sample, prediction, name)
+            title = f"{name}, {label} case: {sample.case.label} (RRMSE {errors[i]:.1e})"
+            mesh = sample.case.mesh_of(prediction.mean[name].part)
+            yield _image(pictures.field_panels(mesh, drawn, title, ("truth", "prediction")), title)
+        progress("draw", k + 1, len(first.mean))
+
+
+def _panels(sample: Sample, prediction: Prediction, name: str) -> dict[str, np.ndarray]:
+    truth, found = sample.fields[name].values[-1], prediction.mean[name].values[-1]
+    drawn = {
+        "truth": pictures.magnitude(truth),
+        "prediction": pictures.magnitude(found),
+        "error": np.linalg.norm(found - truth, axis=1),
+    }
+    if prediction.std is not None and name in prediction.std:
+        spread = prediction.std[name].values[-1]
+        drawn["sigma"] = np.linalg.norm(spread, axis=1)
+    return drawn
+
+
+def _scalars(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> Iterator[str]:
+    first = predictions[0]
+    if first.scalars:
+        yield "<h2>Scalars</h2>"
+    bands = [p.interval(0.95) for p in predictions]
+    for name, e in first.scalars.items():
+        truth = np.concatenate([s.scalars[name].value for s in samples])
+        mean = np.concatenate([p.scalars[name].mean for p in predictions])
+        bounds = None
+        if e.std is not None:
+            low = np.concatenate([b.scalars[name].value for b, _ in bands])
+            high = np.concatenate([b.scalars[name].value for _, b in bands])
+            bounds = (low, high)
+        title = f"{name} [{e.unit}]" if e.unit else name
+        yield _image(pictures.parity(truth, mean, bounds, title), title)
