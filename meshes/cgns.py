@@ -1,4 +1,5 @@
-"""CGNS in HDF5: zones with their coordinates, elements and solutions; predictions are added as solutions to a copy."""
+"""CGNS in HDF5: zones with their coordinates, elements and solutions; predictions are added as
+solutions to a copy."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from .raw import (
     merged,
     raw_of_blocks,
 )
-from .sample import Scalar
+from .sample import Location, Scalar
 from .validation import InvalidMesh
 
 # CGNS element number: (VTK number, nodes). 13 (PYRA_14) has no VTK type.
@@ -250,7 +251,8 @@ def _boundary_conditions(zone: Any, n: int) -> dict[str, np.ndarray]:
 
 
 def _solutions(zone: Any, raw: RawMesh) -> Iterator[RawField]:
-    """Fields of the zone's solutions; those that a list of pointers names are one series in time."""
+    """Fields of the zone's solutions; those that a list of pointers names are one series in
+    time."""
     nodes = dict(_children(zone, "FlowSolution_t"))
     steps: list[list[str]] = []
     for _, iterative in _children(zone, "ZoneIterativeData_t"):
@@ -276,7 +278,7 @@ def _series(solutions: Sequence[Any], raw: RawMesh) -> Iterator[RawField]:
     place = _text(solutions[0]["GridLocation"]) if "GridLocation" in solutions[0] else "Vertex"
     if place not in ("Vertex", "CellCenter"):
         return
-    on = "point" if place == "Vertex" else "cell"
+    on: Location = "point" if place == "Vertex" else "cell"
     n = len(raw.points) if on == "point" else raw.n_cells
     for name, first in _children(solutions[0], "DataArray_t"):
         arrays = [_data(s[name]).ravel() for s in solutions if name in s]
@@ -317,13 +319,22 @@ _CODES = {"i4": "I4", "i8": "I8", "f4": "R4", "f8": "R8"}
 
 
 def _attributes(node: Any, name: str, label: str, code: str) -> None:
+    """CGNS wants strings that end with a zero, which h5py's own are not."""
+    import h5py
+
     for key, text, size in (("name", name, 33), ("label", label, 33), ("type", code, 3)):
-        node.attrs[key] = np.array(text.encode(), dtype=f"S{size}")
+        kind = h5py.h5t.C_S1.copy()
+        kind.set_size(size)
+        kind.set_strpad(h5py.h5t.STR_NULLTERM)
+        space = h5py.h5s.create(h5py.h5s.SCALAR)
+        attribute = h5py.h5a.create(node.id, key.encode(), kind, space)
+        attribute.write(np.array(text.encode()[: size - 1], dtype=f"S{size}"))
     node.attrs["flags"] = np.array([0], dtype=np.int32)
 
 
 def encode(raw: RawMesh, name: str, source: Path | None) -> dict[str, bytes]:
-    """A copy of `source` with the fields as solutions of their zones; without one, a new file of one zone."""
+    """A copy of `source` with the fields as solutions of their zones; without one, a new file of
+    one zone."""
     import h5py
 
     buffer = io.BytesIO(source.read_bytes() if source else b"")
@@ -363,8 +374,7 @@ def _add_solutions(zone: _Tree, raw: RawMesh, spans: dict[str, slice]) -> None:
             continue
         names = [f"{SOLUTION}{location}{f'{i:05d}' if n > 1 else ''}" for i in range(n)]
         for i, name in enumerate(names):
-            node = zone.add(name, "FlowSolution_t")
-            node.add("GridLocation", "GridLocation_t", location)
+            node = _solution(zone, name, location, n == 1)
             for f in fields:
                 values = f.values[min(i, len(f.values) - 1), spans[on]]
                 for label, column in _columns(f.name, values):
@@ -372,6 +382,17 @@ def _add_solutions(zone: _Tree, raw: RawMesh, spans: dict[str, slice]) -> None:
         if iterative is not None:
             text = b"".join(name.encode().ljust(32) for name in names)
             iterative.add(f"FlowSolution{location}Pointers", "DataArray_t", text.decode())
+
+
+def _solution(zone: _Tree, name: str, location: str, steady: bool) -> _Tree:
+    """A new solution; of a steady case the one that the zone has at this place, for most readers
+    look into one only."""
+    for _, node in _children(zone.group, "FlowSolution_t") if steady else ():
+        if (_text(node["GridLocation"]) if "GridLocation" in node else "Vertex") == location:
+            return _Tree(node)
+    node = zone.add(name, "FlowSolution_t")
+    node.add("GridLocation", "GridLocation_t", location)
+    return node
 
 
 def _columns(name: str, values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

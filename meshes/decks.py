@@ -13,14 +13,18 @@ from .raw import RawMesh
 from .validation import InvalidMesh
 
 _SU2_NODES = {3: 2, 5: 3, 9: 4, 10: 4, 12: 8, 13: 6, 14: 5}
-# Prefixes of Abaqus element names by VTK number and number of nodes; the digits before a letter suffix are the nodes.
+_SOLIDS = {4: 10, 5: 14, 6: 13, 8: 12, 10: 24, 15: 26, 20: 25, 27: 29}
+_SURFACES = {3: 5, 4: 9, 6: 22, 8: 23, 9: 28}
+# Prefixes of Abaqus element names by VTK number and number of nodes; the digits before a letter
+# suffix are the nodes.
 _ABAQUS = (
-    (re.compile(r"(C3D|DC3D|AC3D|F3D|Q3D)"), {4: 10, 5: 14, 6: 13, 8: 12, 10: 24, 15: 26, 20: 25, 27: 29}),
-    (re.compile(r"(CPS|CPE|CPEG|CAX|DC2D|DCAX|AC2D|ACAX|S|STRI|SC|M3D|R3D|SFM3D|DS|CGAX|F2D|W2D)"), {3: 5, 4: 9, 6: 22, 8: 23, 9: 28}),
-    (re.compile(r"(T2D|T3D|B2|B3|PIPE|R2D|RB2D|RB3D|DC1D|AC1D|SAX|D|U|RAX|MASS|SPRING|GAP|DASHPOT|CONN)"), {1: 1, 2: 3, 3: 21}),
-)  # fmt: skip
+    (re.compile(r"(C3D|DC3D|AC3D|F3D|Q3D)"), _SOLIDS),
+    (re.compile(r"(CP[SE]|C?AX|DC2D|DCAX|AC2D|ACAX|S|M3D|R3D|DS|CGAX|[FW]2D)"), _SURFACES),
+    (re.compile(r"(T[23]D|B[23]|PIPE|R2D|RB[23]D|DC1D|AC1D|RAX)"), {1: 1, 2: 3, 3: 21}),
+)
 _ABAQUS_ORDER = {
-    # Edges as in VTK; then the centre, the faces below, above, in front (y-), right (x+), behind, left.
+    # Edges as in VTK; then the centre, the faces below, above, in front (y-), right (x+), behind,
+    # left.
     29: [*range(20), 26, 24, 23, 25, 21, 22, 20],
 }
 _SOLID_SHELL = {"SC6": 13, "SC8": 12}
@@ -46,7 +50,8 @@ class _Lines:
         found = []
         if n > len(self._lines) - self._place:
             raise InvalidMesh(
-                f"expected {n} lines of {what}, got {len(self._lines) - self._place}; the file is truncated or its counts are wrong"
+                f"expected {n} lines of {what}, got {len(self._lines) - self._place}; the file "
+                "is truncated or its counts are wrong"
             )
         for line in self:
             if "=" in line:
@@ -57,8 +62,20 @@ class _Lines:
         if n == 0:
             return []
         raise InvalidMesh(
-            f"expected {n} lines of {what}, got {len(found)}; the file is truncated or its counts are wrong"
+            f"expected {n} lines of {what}, got {len(found)}; the file is truncated or its "
+            "counts are wrong"
         )
+
+
+@dataclass
+class _Su2:
+    """What has been read of an SU2 mesh."""
+
+    dim: int = 0
+    points: np.ndarray | None = None
+    cells: list[tuple[int, list[int]]] | None = None
+    regions: dict[str, np.ndarray] = field(default_factory=dict)
+    tag: str = ""
 
 
 def decode_su2(path: Path) -> RawMesh:
@@ -67,32 +84,53 @@ def decode_su2(path: Path) -> RawMesh:
     Raises:
         InvalidMesh: what is wrong with it.
     """
-    lines = _Lines(path, "%")
-    dim, points, cells = 0, None, None
-    regions: dict[str, np.ndarray] = {}
-    tag = ""
+    lines, found = _Lines(path, "%"), _Su2()
     for line in lines:
         key, _, value = (part.strip() for part in line.partition("="))
-        if key == "NDIME":
-            dim = int(value)
-        elif key == "NZONE" and int(value) > 1:
-            raise InvalidMesh(f"expected one zone, got {value}; split the file by zone")
-        elif key == "NELEM" and cells is None:
-            cells = _su2_cells(lines.take(_su2_count(value), "elements"))
-        elif key == "NPOIN" and points is None:
-            points = _su2_points(lines.take(_su2_count(value), "points"), dim)
-        elif key == "MARKER_TAG":
-            tag = value
-        elif key == "MARKER_ELEMS":
-            rows = lines.take(_su2_count(value), f"marker {tag!r}")
-            regions[tag] = np.unique(
-                np.array([int(w) for row in rows for w in _su2_nodes(row)], dtype=np.int64)
-            )
-    if points is None or cells is None:
+        if key in _SU2_KEYS:
+            _SU2_KEYS[key](lines, found, value)
+    if found.points is None or found.cells is None:
         raise InvalidMesh(
             "expected NDIME, NPOIN and NELEM with their lines, got not all; the file is truncated"
         )
-    return _ordered(points, cells, regions)
+    return _ordered(found.points, found.cells, found.regions)
+
+
+def _su2_dimension(lines: _Lines, found: _Su2, value: str) -> None:
+    found.dim = _su2_count(value)
+
+
+def _su2_zones(lines: _Lines, found: _Su2, value: str) -> None:
+    if _su2_count(value) > 1:
+        raise InvalidMesh(f"expected one zone, got {value}; split the file by zone")
+
+
+def _su2_elements(lines: _Lines, found: _Su2, value: str) -> None:
+    found.cells = _su2_cells(lines.take(_su2_count(value), "elements"))
+
+
+def _su2_all_points(lines: _Lines, found: _Su2, value: str) -> None:
+    found.points = _su2_points(lines.take(_su2_count(value), "points"), found.dim)
+
+
+def _su2_tag(lines: _Lines, found: _Su2, value: str) -> None:
+    found.tag = value
+
+
+def _su2_marker(lines: _Lines, found: _Su2, value: str) -> None:
+    cells = _su2_cells(lines.take(_su2_count(value), f"marker {found.tag!r}"))
+    nodes = [node for _, own in cells for node in own]
+    found.regions[found.tag] = np.unique(np.array(nodes, dtype=np.int64))
+
+
+_SU2_KEYS: dict[str, Callable[[_Lines, _Su2, str], None]] = {
+    "NDIME": _su2_dimension,
+    "NZONE": _su2_zones,
+    "NELEM": _su2_elements,
+    "NPOIN": _su2_all_points,
+    "MARKER_TAG": _su2_tag,
+    "MARKER_ELEMS": _su2_marker,
+}
 
 
 def _su2_count(value: str) -> int:
@@ -119,7 +157,8 @@ def _su2_points(rows: list[list[str]], dim: int) -> np.ndarray:
 def _su2_nodes(row: list[str]) -> list[str]:
     if not row[0].isdigit() or int(row[0]) not in {1, *_SU2_NODES}:
         raise InvalidMesh(
-            f"expected an element type of {sorted(_SU2_NODES)}, got {row[0]!r}; high-order SU2 meshes are not supported"
+            f"expected an element type of {sorted(_SU2_NODES)}, got {row[0]!r}; high-order SU2 "
+            "meshes are not supported"
         )
     n = _SU2_NODES.get(int(row[0]), 1)
     if len(row) < n + 1:
@@ -186,38 +225,44 @@ def decode_abaqus(path: Path) -> RawMesh:
             ) from None
     if not deck.points or not deck.elements:
         raise InvalidMesh(
-            f"expected *NODE and *ELEMENT, got {len(deck.points)} nodes and {len(deck.elements)} elements; the file is truncated"
+            f"expected *NODE and *ELEMENT, got {len(deck.points)} nodes and {len(deck.elements)} "
+            "elements; the file is truncated"
         )
     return _abaqus_mesh(deck)
 
 
 def _blocks(text: str) -> Iterator[tuple[str, list[list[str]]]]:
-    """(keyword line, rows of data): a line that ends with a comma goes on in the next."""
-    header, rows, open_row = "", [], False
-    for line in text.splitlines():
-        line = line.strip()
+    """(keyword line, rows of data) of a deck."""
+    header, rows = "", []
+    for line in _whole_lines(text):
+        if not line.startswith("*"):
+            rows.append([w.strip() for w in line.rstrip(",").split(",")])
+            continue
+        if header:
+            yield header, rows
+        header, rows = line, []
+    if header:
+        yield header, rows
+
+
+def _whole_lines(text: str) -> list[str]:
+    """A line that ends with a comma goes on in the next, but for nodes, which have a line each."""
+    joined: list[str] = []
+    keyword = ""
+    for line in (line.strip() for line in text.splitlines()):
         if not line or line.startswith("**"):
             continue
         if line.startswith("*"):
-            if header.endswith(","):
-                header += line
-            else:
-                if header:
-                    yield header, rows
-                header = line
-            rows, open_row = [], False
+            keyword = line.upper()
+            joined.append(line)
             continue
-        if header.endswith(",") and not rows:
-            header += line
-            continue
-        words = [w.strip() for w in line.rstrip(",").split(",")]
-        if open_row:
-            rows[-1] += words
+        before = joined[-1] if joined else ""
+        of_node = keyword.startswith("*NODE") and not before.startswith("*")
+        if before.endswith(",") and not of_node:
+            joined[-1] += line
         else:
-            rows.append(words)
-        open_row = line.endswith(",")
-    if header:
-        yield header, rows
+            joined.append(line)
+    return joined
 
 
 def _skip(deck: _Deck, options: dict[str, str], rows: list[list[str]]) -> None:
@@ -267,14 +312,16 @@ def _elements(deck: _Deck, options: dict[str, str], rows: list[list[str]]) -> No
         pending = []
     if pending:
         raise InvalidMesh(
-            f"*ELEMENT, TYPE={name}: expected {expected} nodes, got {len(pending) - 1} in element {pending[0]}; the file is truncated"
+            f"*ELEMENT, TYPE={name}: expected {expected} nodes, got {len(pending) - 1} in "
+            f"element {pending[0]}; the file is truncated"
         )
     if "ELSET" in options:
         deck.element_sets.setdefault(options["ELSET"], []).extend(ids)
 
 
 def _nodes_of_name(name: str) -> int:
-    """The number of nodes that an element's name says: the last digits of C3D20R, S4, R3D3; 0 where it does not."""
+    """The number of nodes that an element's name says: the last digits of C3D20R, S4, R3D3; 0
+    where it does not."""
     name = name.upper()
     if _LINE_MIDDLE.match(name):
         return 3
@@ -318,7 +365,8 @@ def _element_set(deck: _Deck, options: dict[str, str], rows: list[list[str]]) ->
 def _instance(deck: _Deck, options: dict[str, str], rows: list[list[str]]) -> None:
     if any(rows):
         raise InvalidMesh(
-            "expected parts that lie where they are, got an *INSTANCE that is moved; export a flat deck"
+            "expected parts that lie where they are, got an *INSTANCE that is moved; export a "
+            "flat deck"
         )
 
 
@@ -342,15 +390,16 @@ def _abaqus_mesh(deck: _Deck) -> RawMesh:
         cells.append((number, [place.get(nodes[i], 0) for i in order]))
     if unknown:
         raise InvalidMesh(
-            f"expected elements of nodes that are there, got node {min(unknown)} ({len(unknown)} such)"
+            f"expected elements of nodes that are there, got node {min(unknown)} ({len(unknown)} "
+            "such)"
         )
     regions = {
         name: np.array([place[n] for n in ids if n in place], dtype=np.int64)
         for name, ids in deck.node_sets.items()
     }
     for name, ids in deck.element_sets.items():
-        nodes = {place[n] for e in ids if e in deck.elements for n in deck.elements[e][1]}
-        regions.setdefault(name, np.array(sorted(nodes), dtype=np.int64))
+        own = {place[n] for e in ids if e in deck.elements for n in deck.elements[e][1]}
+        regions.setdefault(name, np.array(sorted(own), dtype=np.int64))
     raw = _ordered(np.array(deck.points), cells, regions)
     if deck.skipped:
         return raw.warned(f"elements of types {sorted(deck.skipped)} were left out")

@@ -1,7 +1,9 @@
-"""The guarded child: decodes one mesh file after another and hands the arrays back over its standard output.
+"""The guarded child: decodes one mesh file after another and hands the arrays back over its
+standard output.
 
-Started by `reading.Reader` as `python -m fieldcast.meshes.decoding`. A request is a line of JSON; an answer is a length, a
-JSON header, and the arrays as raw bytes. Nothing is pickled. It ends when its input ends.
+Started by `reading.Reader` as `python -m fieldcast.meshes.decoding`. A request is a line of JSON;
+an answer is a length, a JSON header, and the arrays as raw bytes. Nothing is pickled. It ends when
+its input ends.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def decode(path: Path) -> RawMesh:
     found, odd = sniff(path)
     raw: RawMesh = found.decode(path)
     warnings = (*odd, *raw.warnings, *check(raw))
-    return replace(raw, warnings=warnings, format=raw.format or found.suffixes[0])
+    return replace(raw, warnings=warnings, format=found.name)
 
 
 def packed(raw: RawMesh) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -63,11 +65,15 @@ def unpacked(header: dict[str, Any], arrays: list[np.ndarray]) -> RawMesh:
     fields = tuple(RawField(name, next(rest), on, unit) for name, on, unit in header["fields"])
     scalars = {name: Scalar(next(rest), unit) for name, unit in header["scalars"]}
     regions = {name: next(rest) for name in header["regions"]}
+    points, types, offsets, connectivity, times = arrays[:5]
     return RawMesh(
-        *arrays[:4],
+        points,
+        types,
+        offsets,
+        connectivity,
         fields,
         scalars,
-        arrays[4],
+        times,
         regions,
         tuple(header["warnings"]),
         header["format"],
@@ -124,7 +130,8 @@ def serve(requests: BinaryIO, out: BinaryIO) -> None:
 
 
 def main() -> None:
-    """Keeps the real standard output for answers; whatever libraries print goes to standard error."""
+    """Keeps the real standard output for answers; whatever libraries print goes to standard
+    error."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:

@@ -1,4 +1,5 @@
-"""EnSight Gold: read through VTK, written as C binary in one part, steady or in time on one mesh."""
+"""EnSight Gold: read through VTK, written as C binary in one part, steady or in time on one
+mesh."""
 
 from __future__ import annotations
 
@@ -84,7 +85,8 @@ def _check_files(path: Path) -> None:
 
 
 def encode(raw: RawMesh, name: str, source: Path | None = None) -> dict[str, bytes]:
-    """EnSight Gold in C binary, which holds 32-bit numbers. Cells lie in blocks by type, as the format wants."""
+    """EnSight Gold in C binary, which holds 32-bit numbers. Cells lie in blocks by type, as the
+    format wants."""
     stem, files = Path(name).stem, {}
     unknown = set(raw.types.tolist()) - set(_NAMES)
     if unknown:
@@ -147,7 +149,8 @@ def _geometry(raw: RawMesh, blocks: list[tuple[int, np.ndarray]]) -> Iterator[by
 
 
 def _split(raw: RawMesh) -> Iterator[RawField]:
-    """Fields of the widths that EnSight has; two components are filled up, others are written one by one."""
+    """Fields of the widths that EnSight has; two components are filled up, others are written one
+    by one."""
     for f in raw.fields:
         width = f.values.shape[2]
         if width in _WIDTHS:

@@ -54,7 +54,8 @@ _NAMES |= {
     32: "WEDGE18",
 }
 _NAMES |= {14: "PYRAMID5", 27: "PYRAMID13", POLYGON: "NSIDED"}
-# Exodus has the middle of a hexahedron before its faces below, above, left, right, in front, behind.
+# Exodus has the middle of a hexahedron before its faces below, above, left, right, in front,
+# behind.
 TO_VTK = {
     **CGNS_TO_VTK,
     29: [*range(12), 16, 17, 18, 19, 12, 13, 14, 15, 23, 24, 25, 26, 21, 22, 20],
@@ -99,10 +100,17 @@ def _mesh(file: Any) -> RawMesh:
     blocks = [_block(v, i) for i in range(1, len(file.dimensions.get("num_el_blk", ())) + 1)]
     blocks = [b for b in blocks if b is not None]
     raw = merged([RawMesh(np.zeros((0, 3)), *b) for b in blocks]) if blocks else None
-    cells = (raw.types, raw.offsets, raw.connectivity) if raw else _NO_CELLS
+    types, offsets, flat = (raw.types, raw.offsets, raw.connectivity) if raw else _NO_CELLS
     fields = [*_node_fields(v, n, len(times)), *_cell_fields(v, blocks, len(times))]
     return RawMesh(
-        points, *cells, tuple(fields), _global_scalars(v, len(times)), times, _node_sets(file)
+        points,
+        types,
+        offsets,
+        flat,
+        tuple(fields),
+        _global_scalars(v, len(times)),
+        times,
+        _node_sets(file),
     )
 
 
@@ -207,7 +215,8 @@ def _node_sets(file: Any) -> dict[str, np.ndarray]:
 
 
 def encode(raw: RawMesh, name: str, source: Path | None = None) -> dict[str, bytes]:
-    """An Exodus file; each run of cells of one type is an element block, so that their order is kept."""
+    """An Exodus file; each run of cells of one type is an element block, so that their order is
+    kept."""
     import netCDF4
 
     with tempfile.TemporaryDirectory() as folder:
@@ -248,7 +257,8 @@ def _runs(raw: RawMesh) -> list[slice]:
     bounds = [0, *(np.flatnonzero(new) + 1).tolist(), raw.n_cells]
     if len(bounds) > _MOST_BLOCKS:
         raise InvalidMesh(
-            f"expected cells that lie in at most {_MOST_BLOCKS} runs of one type, got {len(bounds) - 1}; written as VTU"
+            f"expected cells that lie in at most {_MOST_BLOCKS} runs of one type, got "
+            f"{len(bounds) - 1}; written as VTU"
         )
     return [slice(a, b) for a, b in pairwise(bounds)]
 

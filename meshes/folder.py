@@ -1,4 +1,5 @@
-"""Folders of simulations: a mesh file or a folder per case, scalars beside them, roles by settings or guessed and said."""
+"""Folders of simulations: a mesh file or a folder per case, scalars beside them, roles by settings
+or guessed and said."""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ from .tables import TABLE, Found, Origin, Table, read_scalars, read_tables, row_
 
 # Suffixes that are meshes without doubt, the likeliest main mesh first.
 MESH_SUFFIXES = (
-    *(".pvd", ".vtm", ".pvtu", ".vtkhdf", ".xdmf", ".xmf", ".case", ".encas", ".cgns", ".exo", ".e", ".ex2"),
-    *(".vtu", ".vtk", ".vtp", ".vts", ".vtr", ".vti", ".med", ".msh", ".su2", ".inp", ".bdf", ".mesh"),
-    *(".ply", ".obj", ".off", ".stl", ".avs"),
-)  # fmt: skip
+    *(".pvd", ".vtm", ".pvtu", ".vtkhdf", ".xdmf", ".xmf", ".case", ".encas", ".cgns"),
+    *(".exo", ".e", ".ex2", ".vtu", ".vtk", ".vtp", ".vts", ".vtr", ".vti", ".med", ".msh"),
+    *(".su2", ".inp", ".bdf", ".mesh", ".ply", ".obj", ".off", ".stl", ".avs"),
+)
 _LISTS = (".pvd", ".vtm", ".pvtu", ".case", ".encas", ".xdmf", ".xmf")
 _LARGEST_LIST = 2**20
 _GLOB = "*?["
@@ -33,8 +34,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """The files of one case: the main mesh, other meshes by name of their part, files with scalars, and the files of later
-    times where each time has its own."""
+    """The files of one case: the main mesh, other meshes by name of their part, files with
+    scalars, and the files of later times where each time has its own."""
 
     name: str
     mesh: Path
@@ -45,10 +46,12 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds. `samples` are the cases with their outputs; `cases` all cases, also those without.
+    """What a folder holds. `samples` are the cases with their outputs; `cases` all cases, also
+    those without.
 
-    `settings` are the resolved roles, to read new cases in the same way; `notes` say what was guessed and why; `broken`
-    and `warnings` are by path; `paths` are the main mesh files by case name.
+    `settings` are the resolved roles, to read new cases in the same way; `notes` say what was
+    guessed and why; `broken` and `warnings` are by path; `paths` are the main mesh files by case
+    name.
     """
 
     samples: list[Sample]
@@ -83,8 +86,8 @@ class _Content:
 
 
 def find_cases(path: str | Path, settings: Settings | None = None) -> list[CaseFiles]:
-    """The cases of a folder, by name, without reading a mesh. A file is one case; mesh files in the folder are one case
-    each; else each folder in it that holds mesh files is one.
+    """The cases of a folder, by name, without reading a mesh. A file is one case; mesh files in
+    the folder are one case each; else each folder in it that holds mesh files is one.
 
     Raises:
         ValueError: no mesh file there.
@@ -102,7 +105,8 @@ def find_cases(path: str | Path, settings: Settings | None = None) -> list[CaseF
     found = {p: meshes for p, meshes in found.items() if meshes}
     if not found:
         raise ValueError(
-            f"{path}: expected mesh files ({', '.join(MESH_SUFFIXES)}) or folders that hold some, got none; "
+            f"{path}: expected mesh files ({', '.join(MESH_SUFFIXES)}) or folders that hold "
+            "some, got none; "
             'name them by --mesh or `mesh = "*.dat"` in fieldcast.toml if theirs is a rare suffix'
         )
     main = settings.mesh or main_mesh(found)
@@ -152,7 +156,8 @@ def _folder_case(folder: Path, meshes: Sequence[Path], main: str) -> CaseFiles |
 
 
 def main_mesh(folders: Mapping[Path, Sequence[Path]]) -> str:
-    """The name of the file that is the mesh of most cases; among equals the likeliest suffix, then the largest."""
+    """The name of the file that is the mesh of most cases; among equals the likeliest suffix, then
+    the largest."""
     counts = Counter(p.name for meshes in folders.values() for p in meshes)
     first: dict[str, Path] = {}
     for meshes in folders.values():
@@ -175,10 +180,11 @@ def read_folder(
     progress: Progress | None = None,
     reader: Reader | None = None,
 ) -> Folder:
-    """All cases of a folder (or of a PLAID dataset). `settings` override the folder's `fieldcast.toml`.
+    """All cases of a folder (or of a PLAID dataset). `settings` override the folder's
+    `fieldcast.toml`.
 
-    Files that cannot be used are in `broken`, oddities in `warnings`; neither stops the reading of the others.
-    `progress(done, total)` is called after each case.
+    Files that cannot be used are in `broken`, oddities in `warnings`; neither stops the reading of
+    the others. `progress(done, total)` is called after each case.
 
     Raises:
         ValueError: no case there; settings that name what no case has.
@@ -202,7 +208,8 @@ def read_files(
     progress: Progress | None,
     reader: Reader,
 ) -> Folder:
-    """The content of cases whose files are known; `path` holds the table of parameters, if there is one."""
+    """The content of cases whose files are known; `path` holds the table of parameters, if there
+    is one."""
     contents, broken = _read_all(files, settings, path, progress, reader)
     return _Assembly(settings, files, broken, _mesh_notes(files, settings)).folder(contents)
 
@@ -378,7 +385,8 @@ class _Assembly:
         )
 
     def _of_one_shape(self, contents: Sequence[_Content], roles: Roles) -> list[_Content]:
-        """The contents whose fields have the components and place that most have; others are broken."""
+        """The contents whose fields have the components and place that most have; others are
+        broken."""
         kept = list(contents)
         for name in (*roles.input_fields, *roles.output_fields):
             shapes = Counter(_shape(c, name) for c in kept if name in c.fields)
@@ -479,7 +487,8 @@ def _metres(length_unit: str) -> float:
 def _needed(found: Mapping[str, T], name: str, kind: str) -> T:
     if name not in found:
         raise ValueError(
-            f"expected {kind} {name!r}, got {sorted(found) or 'none'}; add it, or take it out of the settings"
+            f"expected {kind} {name!r}, got {sorted(found) or 'none'}; add it, or take it out of "
+            "the settings"
         )
     return found[name]
 
@@ -557,7 +566,8 @@ def _as_scalar(value: Scalar | float) -> Scalar:
 
 
 def _named_inputs(settings: Settings, known: Known) -> Roles:
-    """The inputs that the settings name, also where the case lacks them (the error then names them)."""
+    """The inputs that the settings name, also where the case lacks them (the error then names
+    them)."""
     plain = [n for n in settings.inputs if not n.startswith(("field:", "scalar:"))]
     missing = [n for n in plain if n not in known.fields and n not in known.scalars]
     roles, _ = resolved(settings, known, strict=False)

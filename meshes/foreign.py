@@ -168,7 +168,7 @@ def raw_of_pyvista(data: Any) -> RawMesh:
     n, m = grid.n_points, grid.n_cells
     fields = []
     for on, arrays, count in (("point", grid.point_data, n), ("cell", grid.cell_data, m)):
-        for name in arrays.keys():  # noqa: SIM118
+        for name in arrays.keys():
             values = np.asarray(arrays[name])
             if values.dtype.kind in "fiub" and not name.startswith("vtkOriginal"):
                 fields.append(RawField(name, values.reshape(1, count, -1), on))  # type: ignore[arg-type]

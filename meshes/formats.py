@@ -1,4 +1,5 @@
-"""Which format a file has: told by its content first, by its suffix where the content does not say."""
+"""Which format a file has: told by its content first, by its suffix where the content does not
+say."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ _HEAD = 4096
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its name, the suffixes it goes by (the first is written), where its decoder lives.
+    """A file format: its name, the suffixes it goes by (the first is written), where its decoder
+    lives.
 
     Predictions are written in it if it has an encoder.
     """
@@ -37,8 +39,9 @@ class Format:
         return decode(path, self.argument) if self.argument else decode(path)
 
     def encode(self, raw: Any, name: str, source: Path | None) -> dict[str, bytes]:
-        """The files to write for a raw mesh, by name: side files first, the one called `name` last. `source` is the file
-        that the mesh came from, for formats that are written as a copy with more in it."""
+        """The files to write for a raw mesh, by name: side files first, the one called `name`
+        last. `source` is the file that the mesh came from, for formats that are written as a copy
+        with more in it."""
         found: dict[str, bytes] = _function(self.encoder)(raw, name, source)
         return found
 
@@ -215,7 +218,8 @@ def _hdf(path: Path) -> Format:
     if suffix_of(path) == ".cgns":
         return CGNS
     raise InvalidMesh(
-        f"expected an HDF5 file with a mesh (VTKHDF, CGNS, Exodus, MED or MOAB), got one with {sorted(keys) or 'nothing'}; "
+        "expected an HDF5 file with a mesh (VTKHDF, CGNS, Exodus, MED or MOAB), got one with "
+        f"{sorted(keys) or 'nothing'}; "
         "the heavy data of an XDMF is read through its .xdmf"
     )
 
@@ -231,8 +235,14 @@ def _by_suffix(path: Path) -> Format:
     if suffix in (*VTU.suffixes, *VTP.suffixes, *XDMF.suffixes, *VTK_XML.suffixes, *VTK.suffixes):
         raise InvalidMesh(f"expected a {suffix} file, got content that is not one")
     raise InvalidMesh(
-        f"expected a mesh file of {', '.join(sorted(SUFFIXES))}, got {path.suffix or 'no suffix'} with unknown content"
+        f"expected a mesh file of {', '.join(sorted(SUFFIXES))}, got "
+        f"{path.suffix or 'no suffix'} with unknown content"
     )
+
+
+def format_called(name: str) -> Format | None:
+    """The format with a name such as "VTU"."""
+    return next((f for f in (*FORMATS, CGNS_ADF) if f.name == name), None)
 
 
 def format_of_suffix(suffix: str) -> Format | None:

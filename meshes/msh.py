@@ -1,4 +1,5 @@
-"""Gmsh: read through meshio once its sections are whole; predictions are added to a copy of a text file, or to a new one."""
+"""Gmsh: read through meshio once its sections are whole; predictions are added to a copy of a text
+file, or to a new one."""
 
 from __future__ import annotations
 
@@ -72,8 +73,8 @@ def _text_version(data: bytes) -> int | None:
 
 
 def _with_data(raw: RawMesh, data: bytes, version: int) -> RawMesh:
-    """The fields of the text sections, each with all of its times: meshio keeps one time, and mixes cells up that do not
-    lie by type."""
+    """The fields of the text sections, each with all of its times: meshio keeps one time, and
+    mixes cells up that do not lie by type."""
     read = _tags_of_2 if version == 2 else _tags_of_4
     nodes, elements = read(_section(data, b"Nodes")), read(_section(data, b"Elements"))
     series: dict[tuple[str, str], dict[float, np.ndarray]] = {}
@@ -96,7 +97,8 @@ def _with_data(raw: RawMesh, data: bytes, version: int) -> RawMesh:
 
 
 def _parsed(lines: list[bytes], tags: np.ndarray) -> tuple[str, float, np.ndarray]:
-    """(name, time, values in the order of the mesh) of a data section; what it leaves out is NaN."""
+    """(name, time, values in the order of the mesh) of a data section; what it leaves out is
+    NaN."""
     try:
         n = int(lines[0])
         name = lines[1].decode("latin-1").strip().strip('"')
@@ -138,7 +140,8 @@ def _check_sections(data: bytes) -> None:
 
 
 def encode(raw: RawMesh, name: str, source: Path | None) -> dict[str, bytes]:
-    """A copy of `source`, if it is text, with the fields in place of its data; else a new file of version 2.2."""
+    """A copy of `source`, if it is text, with the fields in place of its data; else a new file of
+    version 2.2."""
     data = source.read_bytes() if source else b""
     version = _text_version(data)
     if version is None:
@@ -149,7 +152,8 @@ def encode(raw: RawMesh, name: str, source: Path | None) -> dict[str, bytes]:
     nodes, elements = read(_section(data, b"Nodes")), read(_section(data, b"Elements"))
     if len(nodes) != len(raw.points) or len(elements) != raw.n_cells:
         raise InvalidMesh(
-            f"expected {len(raw.points)} nodes and {raw.n_cells} elements in {source}, got {len(nodes)} and {len(elements)}"
+            f"expected {len(raw.points)} nodes and {raw.n_cells} elements in {source}, got "
+            f"{len(nodes)} and {len(elements)}"
         )
     return {name: mesh + b"".join(_data(raw, nodes, elements))}
 
@@ -164,7 +168,8 @@ def _tags_of_2(lines: list[bytes]) -> np.ndarray:
 
 
 def _tags_of_4(lines: list[bytes]) -> np.ndarray:
-    """Tags of nodes (alone on their lines, before the coordinates) or of elements (first on theirs)."""
+    """Tags of nodes (alone on their lines, before the coordinates) or of elements (first on
+    theirs)."""
     tags: list[int] = []
     place = 1
     while place < len(lines):
@@ -179,7 +184,8 @@ def _tags_of_4(lines: list[bytes]) -> np.ndarray:
 def _new_mesh(raw: RawMesh) -> bytes:
     if (raw.types == POLYGON).any() or not set(raw.types.tolist()) <= set(_NUMBERS):
         raise InvalidMesh(
-            f"expected cells that Gmsh has, got VTK types {np.unique(raw.types).tolist()}; written as VTU"
+            f"expected cells that Gmsh has, got VTK types {np.unique(raw.types).tolist()}; "
+            "written as VTU"
         )
     points = np.pad(raw.points, ((0, 0), (0, 3 - raw.points.shape[1]))).tolist()
     lines = ["$MeshFormat", "2.2 0 8", "$EndMeshFormat", "$Nodes", str(len(points))]
@@ -193,7 +199,8 @@ def _new_mesh(raw: RawMesh) -> bytes:
 
 
 def _data(raw: RawMesh, nodes: np.ndarray, elements: np.ndarray) -> Iterator[bytes]:
-    """A section per field and time. Gmsh knows 1, 3 and 9 components; others are filled up with zeros."""
+    """A section per field and time. Gmsh knows 1, 3 and 9 components; others are filled up with
+    zeros."""
     for f in raw.fields:
         section, tags = ("NodeData", nodes) if f.on == "point" else ("ElementData", elements)
         for i, values in enumerate(f.values):

@@ -1,4 +1,5 @@
-"""PLAID datasets on disk: `infos.yaml`, `problem_definitions/*.yaml`, `data/<split>/sample_*/meshes/*.cgns`."""
+"""PLAID datasets on disk: `infos.yaml`, `problem_definitions/*.yaml`,
+`data/<split>/sample_*/meshes/*.cgns`."""
 
 from __future__ import annotations
 
@@ -7,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
 
 from .folder import CaseFiles, Folder, read_files
 from .reading import Reader
@@ -102,7 +102,8 @@ def read_plaid(
     progress: Callable[[int, int], None] | None = None,
     reader: Reader | None = None,
 ) -> Folder:
-    """The samples of one split, with the roles of the (first) problem definition unless `settings` give others.
+    """The samples of one split, with the roles of the (first) problem definition unless `settings`
+    give others.
 
     Samples that the dataset declares and that are not there are a note, not an error.
 
@@ -133,7 +134,8 @@ def _case_files(
     ids = next((p.splits[split] for p in defined if p.splits and split in p.splits), None)
     if split not in there:
         raise ValueError(
-            f"{path}: expected a split of {sorted(there)}, got {split!r}; its samples are declared at best, not there"
+            f"{path}: expected a split of {sorted(there)}, got {split!r}; its samples are "
+            "declared at best, not there"
         )
     found = {
         int(match[1]): p

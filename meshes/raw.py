@@ -1,4 +1,5 @@
-"""A mesh as it lies in its file: points, VTK cell numbers and arrays in file order, before it becomes a `Mesh`."""
+"""A mesh as it lies in its file: points, VTK cell numbers and arrays in file order, before it
+becomes a `Mesh`."""
 
 from __future__ import annotations
 
@@ -34,9 +35,10 @@ class RawField:
 
 @dataclass(frozen=True)
 class RawMesh:
-    """What a decoder finds. `types` are VTK's cell numbers; cell i names `connectivity[offsets[i]:offsets[i + 1]]`.
+    """What a decoder finds. `types` are VTK's cell numbers; cell i names
+    `connectivity[offsets[i]:offsets[i + 1]]`.
 
-    `format` is the suffix of the format that the content has, such as ".vtu".
+    `format` is the name of the format that the content has, such as "VTU".
     """
 
     points: np.ndarray
@@ -77,7 +79,8 @@ def raw_of_blocks(
 
 
 def merged(raws: Sequence[RawMesh], names: Sequence[str] = ()) -> RawMesh:
-    """One mesh of several that lie side by side; fields that all have are kept, blocks become regions by their names.
+    """One mesh of several that lie side by side; fields that all have are kept, blocks become
+    regions by their names.
 
     Raises:
         ValueError: none given.
@@ -121,8 +124,8 @@ def _twin(wanted: RawField, raw: RawMesh) -> RawField | None:
 
 
 def _exploded(raw: RawMesh) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(types, starts, connectivity, source): poly-lines, poly-vertices and strips as single cells; `source` says of each
-    which cell of the file it is a piece of."""
+    """(types, starts, connectivity, source): poly-lines, poly-vertices and strips as single cells;
+    `source` says of each which cell of the file it is a piece of."""
     counts = np.diff(raw.offsets)
     types = raw.types.copy()
     types[(types == POLY_LINE) & (counts == 2)] = LINE
@@ -156,7 +159,8 @@ def _ramps(lengths: np.ndarray) -> np.ndarray:
 
 
 def mesh_of(raw: RawMesh) -> Mesh:
-    """The mesh with cells in blocks by type, in the order in which types first appear. Points are 2-D where all z are 0.
+    """The mesh with cells in blocks by type, in the order in which types first appear. Points are
+    2-D where all z are 0.
 
     Where poly-lines or strips were split, several cells have the same place in `order`.
 
@@ -192,7 +196,8 @@ def _flat(points: np.ndarray) -> np.ndarray:
 
 
 def fields_of(raw: RawMesh, mesh: Mesh) -> dict[str, Field]:
-    """Fields by name, cell values in the mesh's block order. A name on points and on cells: the cell field is `name (cell)`."""
+    """Fields by name, cell values in the mesh's block order. A name on points and on cells: the
+    cell field is `name (cell)`."""
     on_points = {f.name for f in raw.fields if f.on == "point"}
     found = {}
     for f in raw.fields:
@@ -217,7 +222,8 @@ def raw_fields(fields: Mapping[str, Field], mesh: Mesh, n_cells: int) -> tuple[R
 
 
 def raw_of(mesh: Mesh) -> RawMesh:
-    """A mesh as a file would hold it: three coordinates, cells in the order of the file it came from."""
+    """A mesh as a file would hold it: three coordinates, cells in the order of the file it came
+    from."""
     points = np.pad(mesh.points, ((0, 0), (0, 3 - mesh.dim)))
     blocks = [(cell_type(name).vtk, block) for name, block in mesh.cells.items()]
     raw = raw_of_blocks(points, blocks, regions=mesh.regions)
@@ -233,13 +239,14 @@ def raw_of(mesh: Mesh) -> RawMesh:
     )
 
 
-def steady_values(values: Float[np.ndarray, "..."], n: int) -> np.ndarray:
+def steady_values(values: Float[np.ndarray, ...], n: int) -> np.ndarray:
     """Values of n entities as (1, entity, component)."""
     return np.asarray(values).reshape(1, n, -1)
 
 
 def lattice(dims: Sequence[int]) -> tuple[int, Int[np.ndarray, "cell node"]]:
-    """(VTK number, cells) of a grid of nx x ny x nz points, x fastest; axes of one point are dropped."""
+    """(VTK number, cells) of a grid of nx x ny x nz points, x fastest; axes of one point are
+    dropped."""
     kept = [n for n in dims if n > 1]
     if not kept:
         return VERTEX, np.zeros((1, 1), dtype=np.int64)

@@ -1,7 +1,8 @@
 """Mesh files, read in a child process that may be killed.
 
-Readers of mesh formats hang, crash and end the process on files that are damaged. So a file is decoded in a child with a
-limit on time and memory, checked there, and its arrays come back over a pipe. The child is kept for the next file.
+Readers of mesh formats hang, crash and end the process on files that are damaged. So a file is
+decoded in a child with a limit on time and memory, checked there, and its arrays come back over a
+pipe. The child is kept for the next file.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class MeshFileError(ValueError):
 
 @dataclass(frozen=True)
 class MeshFile:
-    """What a mesh file holds. `scalars` are the single numbers in its field data; `warnings` say what is odd about it.
+    """What a mesh file holds. `scalars` are the single numbers in its field data; `warnings` say
+    what is odd about it.
 
     A name that is on points and on cells is `name` on the points and `name (cell)` on the cells.
     """
@@ -70,7 +72,7 @@ class _Child:
     """One process that decodes files. Answers one request at a time."""
 
     def __init__(self) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._errors = tempfile.TemporaryFile()
         env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", f"{__package__}.decoding"],
@@ -195,9 +197,11 @@ class _Deadline:
 
 
 class Reader:
-    """Guarded child processes that decode mesh files; a context manager. A child that died is replaced.
+    """Guarded child processes that decode mesh files; a context manager. A child that died is
+    replaced.
 
-    `time_limit` [s] and `memory_limit` [bytes] hold for one file; `n_workers` children work at the same time in `read_many`.
+    `time_limit` [s] and `memory_limit` [bytes] hold for one file; `n_workers` children work at the
+    same time in `read_many`.
     """
 
     def __init__(
@@ -319,7 +323,8 @@ def mesh_file(path: Path, raw: RawMesh) -> MeshFile:
 
 
 def read_mesh(path: str | Path, reader: Reader | None = None) -> MeshFile:
-    """The mesh and fields in a file. For many files share one `reader`: starting a child takes a while.
+    """The mesh and fields in a file. For many files share one `reader`: starting a child takes a
+    while.
 
     Raises:
         MeshFileError: a file that cannot be used.
@@ -337,9 +342,11 @@ def read_case(
     settings: Settings | None = None,
     reader: Reader | None = None,
 ) -> Case:
-    """The case in a mesh file, or in a folder with mesh files and a `.json` of scalars. `parameters` override those found.
+    """The case in a mesh file, or in a folder with mesh files and a `.json` of scalars.
+    `parameters` override those found.
 
-    `settings` say which scalars and fields are inputs; without them only names that are known as inputs are taken.
+    `settings` say which scalars and fields are inputs; without them only names that are known as
+    inputs are taken.
 
     Raises:
         MeshFileError: a mesh file that cannot be used.
@@ -352,7 +359,8 @@ def read_case(
 def read_sample(
     path: str | Path, *, settings: Settings | None = None, reader: Reader | None = None
 ) -> Sample:
-    """The sample in a mesh file, or in a folder with mesh files and a `.json` of scalars; roles by `settings` or guessed.
+    """The sample in a mesh file, or in a folder with mesh files and a `.json` of scalars; roles by
+    `settings` or guessed.
 
     Raises:
         MeshFileError: a mesh file that cannot be used.

@@ -1,4 +1,5 @@
-"""Which names are inputs and which are outputs: as the user says, else guessed from names, with the reason."""
+"""Which names are inputs and which are outputs: as the user says, else guessed from names, with
+the reason."""
 
 from __future__ import annotations
 
@@ -36,12 +37,15 @@ _BOOKKEEPING = re.compile(
 
 @dataclass(frozen=True)
 class Settings:
-    """What a folder's names mean. It travels with a model, so that new cases are read as the training cases were.
+    """What a folder's names mean. It travels with a model, so that new cases are read as the
+    training cases were.
 
-    `mesh` is the mesh file of a case folder, or a pattern of the mesh files in a flat folder ("" = guess). `inputs` and
-    `outputs` name fields and scalars; `field:U` and `scalar:U` tell two of one name apart, a plain name is the field first.
-    Fields of another mesh of a case are `part/name`, as in `airfoil/p`. `parts` are the other meshes to read (None =
-    all that every case has). `units` maps names to pint strings; `length_unit` is the unit of coordinates ("" = m).
+    `mesh` is the mesh file of a case folder, or a pattern of the mesh files in a flat folder ("" =
+    guess). `inputs` and `outputs` name fields and scalars; `field:U` and `scalar:U` tell two of
+    one name apart, a plain name is the field first. Fields of another mesh of a case are
+    `part/name`, as in `airfoil/p`. `parts` are the other meshes to read (None = all that every
+    case has). `units` maps names to pint strings; `length_unit` is the unit of coordinates ("" =
+    m).
     """
 
     mesh: str = ""
@@ -116,7 +120,8 @@ class Settings:
         return replace(self, **changed)
 
     def unit_of(self, name: str, kind: Kind, fallback: str, shared: bool = False) -> str:
-        """The unit of a field or scalar; `shared`: a field and a scalar have this name, a plain entry is the field's."""
+        """The unit of a field or scalar; `shared`: a field and a scalar have this name, a plain
+        entry is the field's."""
         found = self.units.get(f"{kind}:{name}")
         if found is None and not (shared and kind == "scalar"):
             found = self.units.get(name)
@@ -131,7 +136,8 @@ def _names(value: Any, where: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Known:
-    """What the cases of a folder have. `scalars` maps a name to where it is from; `constant` are those that never vary."""
+    """What the cases of a folder have. `scalars` maps a name to where it is from; `constant` are
+    those that never vary."""
 
     fields: tuple[str, ...]
     scalars: Mapping[str, Origin]
@@ -201,7 +207,8 @@ def resolved(settings: Settings, known: Known, strict: bool = True) -> tuple[Rol
 
 def _unknown(role: str, name: str, known: Known) -> str:
     return (
-        f"expected {role}s of fields {sorted(known.fields)} or scalars {sorted(known.scalars)}, got {name!r}; "
+        f"expected {role}s of fields {sorted(known.fields)} or scalars {sorted(known.scalars)}, "
+        f"got {name!r}; "
         "name another, or write field:NAME or scalar:NAME"
     )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -73,7 +73,13 @@ class Scalar:
         return float(self.value.item())
 
 
-def scalars_of(values: Mapping[str, Scalar | float | np.ndarray]) -> Mapping[str, Scalar]:
+# int beside float: the run-time checker of the tests tells them apart.
+Numbers = Mapping[str, Scalar | float | int | np.ndarray]
+NONE: Mapping[str, Any] = MappingProxyType({})
+STEADY = frozen(np.zeros(1))
+
+
+def scalars_of(values: Numbers) -> Mapping[str, Scalar]:
     """Bare numbers become scalars without a stated unit."""
     return MappingProxyType(
         {
@@ -95,19 +101,32 @@ class Case:
     """
 
     mesh: Mesh
-    parameters: Mapping[str, Scalar] = field(default_factory=dict)
-    fields: Mapping[str, Field] = field(default_factory=dict)
-    parts: Mapping[str, Mesh] = field(default_factory=dict)
-    times: Float[np.ndarray, " time"] = field(default_factory=lambda: np.zeros(1))
-    name: str = ""
+    parameters: Mapping[str, Scalar]
+    fields: Mapping[str, Field]
+    parts: Mapping[str, Mesh]
+    times: Float[np.ndarray, " time"]
+    name: str
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parameters", scalars_of(self.parameters))
-        object.__setattr__(self, "fields", MappingProxyType(dict(self.fields)))
-        object.__setattr__(self, "parts", MappingProxyType(dict(self.parts)))
-        object.__setattr__(
-            self, "times", frozen(np.atleast_1d(np.asarray(self.times, dtype=float)))
-        )
+    # By hand, because it takes bare numbers where the attribute holds scalars.
+    def __init__(
+        self,
+        mesh: Mesh,
+        parameters: Numbers = NONE,
+        fields: Mapping[str, Field] = NONE,
+        parts: Mapping[str, Mesh] = NONE,
+        times: Float[np.ndarray, " time"] = STEADY,
+        name: str = "",
+    ) -> None:
+        content = {
+            "mesh": mesh,
+            "parameters": scalars_of(parameters),
+            "fields": MappingProxyType(dict(fields)),
+            "parts": MappingProxyType(dict(parts)),
+            "times": frozen(np.atleast_1d(np.asarray(times, dtype=float))),
+            "name": name,
+        }
+        for attribute, value in content.items():
+            object.__setattr__(self, attribute, value)
         check_fields(self, self.fields, "known field")
         check_scalars(self, self.parameters, "parameter")
 
@@ -142,7 +161,7 @@ class Case:
             )
         return self.parts[part] if part else self.mesh
 
-    def with_parameters(self, **values: float) -> Case:
+    def with_parameters(self, **values: float | int) -> Case:
         """The same case with some parameters changed; each keeps its unit."""
         unknown = set(values) - set(self.parameters)
         if unknown:
@@ -161,12 +180,15 @@ class Sample:
     """An answer: the case with the fields and scalars that a solver found for it."""
 
     case: Case
-    fields: Mapping[str, Field] = field(default_factory=dict)
-    scalars: Mapping[str, Scalar] = field(default_factory=dict)
+    fields: Mapping[str, Field]
+    scalars: Mapping[str, Scalar]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "fields", MappingProxyType(dict(self.fields)))
-        object.__setattr__(self, "scalars", scalars_of(self.scalars))
+    def __init__(
+        self, case: Case, fields: Mapping[str, Field] = NONE, scalars: Numbers = NONE
+    ) -> None:
+        object.__setattr__(self, "case", case)
+        object.__setattr__(self, "fields", MappingProxyType(dict(fields)))
+        object.__setattr__(self, "scalars", scalars_of(scalars))
         check_fields(self.case, self.fields, "field")
         check_scalars(self.case, self.scalars, "scalar")
 
@@ -193,8 +215,8 @@ def check_fields(case: Case, fields: Mapping[str, Field], what: str) -> None:
         expected = case.mesh_of(found.part).size_of(found.on)
         if found.values.shape[1] != expected:
             raise ValueError(
-                f"case {case.name or '?'}, {what} {name!r}: expected {expected} values (one per {found.on}), "
-                f"got {found.values.shape[1]}"
+                f"case {case.name or '?'}, {what} {name!r}: expected {expected} values "
+                f"(one per {found.on}), got {found.values.shape[1]}"
             )
         _check_times(case, name, len(found.values), what)
 
@@ -208,5 +230,6 @@ def check_scalars(case: Case, scalars: Mapping[str, Scalar], what: str) -> None:
 def _check_times(case: Case, name: str, n: int, what: str) -> None:
     if n not in (1, len(case.times)):
         raise ValueError(
-            f"case {case.name or '?'}, {what} {name!r}: expected 1 or {len(case.times)} times, got {n}"
+            f"case {case.name or '?'}, {what} {name!r}: expected 1 or {len(case.times)} times, "
+            f"got {n}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,8 @@ def decode_stl(path: Path) -> RawMesh:
         corners = _stl_text(data)
     else:
         raise InvalidMesh(
-            f"expected {84 + 50 * n if n >= 0 else 84} bytes for {max(n, 0)} triangles, got {len(data)}; the file is truncated"
+            f"expected {84 + 50 * n if n >= 0 else 84} bytes for {max(n, 0)} triangles, got "
+            f"{len(data)}; the file is truncated"
         )
     if not len(corners):
         raise InvalidMesh("expected at least one triangle, got none")
@@ -66,7 +68,8 @@ def _stl_text(data: bytes) -> np.ndarray:
     facets, ends, found = len(_FACET.findall(text)), text.count(b"endfacet"), _VERTEX.findall(text)
     if facets != ends or len(found) != 3 * facets or b"endsolid" not in text[-200:]:
         raise InvalidMesh(
-            f"expected 3 corners for each of {facets} facets and endsolid, got {len(found)} corners and {ends} whole facets; "
+            f"expected 3 corners for each of {facets} facets and endsolid, got {len(found)} "
+            f"corners and {ends} whole facets; "
             "the file is truncated or damaged"
         )
     try:
@@ -142,12 +145,13 @@ def _ply_header(text: str) -> tuple[str, list[_Element]]:
 
 def _short(element: _Element, got: int) -> InvalidMesh:
     return InvalidMesh(
-        f"expected {element.count} entries of {element.name!r}, got {got}; the file is truncated or damaged"
+        f"expected {element.count} entries of {element.name!r}, got {got}; the file is truncated "
+        "or damaged"
     )
 
 
-def _ply_binary(body: bytes, elements: list[_Element], order: str) -> dict[str, object]:
-    tables: dict[str, object] = {}
+def _ply_binary(body: bytes, elements: list[_Element], order: str) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
     place = 0
     for e in elements:
         if not any(lengths for _, _, lengths in e.properties):
@@ -161,7 +165,7 @@ def _ply_binary(body: bytes, elements: list[_Element], order: str) -> dict[str, 
     return tables
 
 
-def _ply_lists(body: bytes, place: int, e: _Element, order: str) -> tuple[object, int]:
+def _ply_lists(body: bytes, place: int, e: _Element, order: str) -> tuple[Any, int]:
     uniform = _ply_uniform(body, place, e, order)
     if uniform is not None:
         return uniform
@@ -183,7 +187,7 @@ def _ply_lists(body: bytes, place: int, e: _Element, order: str) -> tuple[object
     return rows, place
 
 
-def _ply_uniform(body: bytes, place: int, e: _Element, order: str) -> tuple[object, int] | None:
+def _ply_uniform(body: bytes, place: int, e: _Element, order: str) -> tuple[Any, int] | None:
     """All faces at once, if all have as many corners as the first and nothing else is listed."""
     if len(e.properties) != 1 or not e.count or place >= len(body):
         return None
@@ -200,18 +204,15 @@ def _ply_uniform(body: bytes, place: int, e: _Element, order: str) -> tuple[obje
     return rows["nodes"].tolist(), place + e.count * dtype.itemsize
 
 
-def _ply_text(body: bytes, elements: list[_Element]) -> dict[str, object]:
+def _ply_text(body: bytes, elements: list[_Element]) -> dict[str, Any]:
     lines = [line for line in body.decode("latin-1").splitlines() if line.strip()]
-    tables: dict[str, object] = {}
+    tables: dict[str, Any] = {}
     place = 0
     for e in elements:
         rows = [line.split() for line in lines[place : place + e.count]]
         place += e.count
-        if (
-            len(rows) < e.count
-            or not body.endswith((b"\n", b"\r"))
-            and place >= len(lines)
-            and not _whole_row(e, rows)
+        if len(rows) < e.count or (
+            not body.endswith((b"\n", b"\r")) and place >= len(lines) and not _whole_row(e, rows)
         ):
             raise _short(e, len(rows))
         try:
@@ -230,7 +231,7 @@ def _whole_row(e: _Element, rows: list[list[str]]) -> bool:
     return len(rows[-1]) >= int(rows[-1][0]) + 1
 
 
-def _ply_rows(e: _Element, rows: list[list[str]]) -> object:
+def _ply_rows(e: _Element, rows: list[list[str]]) -> Any:
     if not any(lengths for _, _, lengths in e.properties):
         dtype = np.dtype([(name, kind) for name, kind, _ in e.properties])
         if any(len(row) != len(e.properties) for row in rows):
@@ -272,13 +273,15 @@ def decode_off(path: Path) -> RawMesh:
     whole = all(len(f) == int(row[0]) for f, row in zip(faces, rows[n : n + m], strict=True))
     if len(points) != n or len(faces) != m or not whole:
         raise InvalidMesh(
-            f"expected {n} points and {m} faces, got {len(points)} and {len(faces)}; the file is truncated"
+            f"expected {n} points and {m} faces, got {len(points)} and {len(faces)}; the file is "
+            "truncated"
         )
     return polygons(points, faces)
 
 
 def decode_obj(path: Path) -> RawMesh:
-    """A Wavefront OBJ: its vertices, faces, lines and points; textures, normals and groups are left.
+    """A Wavefront OBJ: its vertices, faces, lines and points; textures, normals and groups are
+    left.
 
     Raises:
         InvalidMesh: what is wrong with it.

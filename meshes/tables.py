@@ -1,4 +1,5 @@
-"""Scalars that lie beside mesh files: a `.json` per case, or a `parameters.csv` or `.json` for a folder."""
+"""Scalars that lie beside mesh files: a `.json` per case, or a `parameters.csv` or `.json` for a
+folder."""
 
 from __future__ import annotations
 
@@ -66,8 +67,8 @@ def _loaded(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path, n_times: int = 1) -> Table:
-    """The scalars of one case. A value is a number, a list with one number per time, or `{"value": 1.5, "unit": "m/s"}`;
-    the sections "parameters" and "outputs" say what role theirs have.
+    """The scalars of one case. A value is a number, a list with one number per time, or `{"value":
+    1.5, "unit": "m/s"}`; the sections "parameters" and "outputs" say what role theirs have.
 
     Raises:
         ValueError: not a JSON object.
@@ -142,7 +143,8 @@ def _kind(value: Any) -> str:
 
 
 def read_tables(folder: Path) -> dict[str, Table]:
-    """`parameters.csv` or `parameters.json` of a folder: a table per file or folder name (with or without suffix).
+    """`parameters.csv` or `parameters.json` of a folder: a table per file or folder name (with or
+    without suffix).
 
     Raises:
         ValueError: a table that cannot be understood, or two rows for one name.
@@ -167,7 +169,8 @@ def _read_csv(path: Path) -> dict[str, Table]:
     rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(row)]
     if len(rows) < 2 or len(rows[0]) < 2:
         raise ValueError(
-            f"{path}: expected a header and rows, the first column the file or folder name; got {len(rows)} rows"
+            f"{path}: expected a header and rows, the first column the file or folder name; got "
+            f"{len(rows)} rows"
         )
     columns = [_named(cell.strip()) for cell in rows[0]]
     tables: dict[str, Table] = {}

@@ -1,5 +1,5 @@
-"""Checks of what a decoder found, whichever library it used: what makes a mesh unusable is an error, what makes it odd a
-warning."""
+"""Checks of what a decoder found, whichever library it used: what makes a mesh unusable is an
+error, what makes it odd a warning."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ HUGE_VALUE = 1e30
 _LATTICE_NODES = {PIXEL: 4, VOXEL: 8}
 _FREE_LENGTH = {POLY_VERTEX: 1, POLY_LINE: 2, STRIP: 3, POLYGON: 3}
 _TOO_THIN = 1e-12
+_FEW_NODES = 8
+_SUSPECT = 1e-10
 
 
 class InvalidMesh(ValueError):
@@ -25,7 +27,8 @@ def check(raw: RawMesh) -> list[str]:
     """Warnings about an odd mesh, in words.
 
     Raises:
-        InvalidMesh: no points, coordinates that are not finite, unknown cell types, connectivity out of range, arrays of
+        InvalidMesh: no points, coordinates that are not finite, unknown cell types, connectivity
+        out of range, arrays of
             the wrong length; says what was expected and what came.
     """
     check_points(raw.points)
@@ -51,7 +54,8 @@ def check_points(points: np.ndarray) -> None:
     bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
     if len(bad):
         raise InvalidMesh(
-            f"expected finite coordinates, got {len(bad)} points with NaN or infinity, first point {bad[0]}"
+            f"expected finite coordinates, got {len(bad)} points with NaN or infinity, first "
+            f"point {bad[0]}"
         )
 
 
@@ -66,7 +70,8 @@ def check_cells(
     counts = np.diff(offsets)
     if (counts < 0).any() or offsets[-1] != len(connectivity):
         raise InvalidMesh(
-            f"expected cell offsets that rise to {len(connectivity)} (the length of the connectivity), "
+            f"expected cell offsets that rise to {len(connectivity)} (the length of the "
+            "connectivity), "
             f"got {int(offsets[-1])} at the end"
         )
     for number in np.unique(types):
@@ -75,7 +80,8 @@ def check_cells(
     if len(bad):
         cell = int(np.searchsorted(offsets, bad[0], side="right")) - 1
         raise InvalidMesh(
-            f"expected cells that name points 0 to {n_points - 1}, got point {int(connectivity[bad[0]])} in cell {cell} "
+            f"expected cells that name points 0 to {n_points - 1}, got point "
+            f"{int(connectivity[bad[0]])} in cell {cell} "
             f"({len(bad)} such entries)"
         )
 
@@ -84,7 +90,8 @@ def _check_counts(number: int, counts: np.ndarray) -> None:
     if number in _FREE_LENGTH:
         if counts.min() < _FREE_LENGTH[number]:
             raise InvalidMesh(
-                f"expected at least {_FREE_LENGTH[number]} nodes in cells of VTK type {number}, got {counts.min()}"
+                f"expected at least {_FREE_LENGTH[number]} nodes in cells of VTK type {number}, "
+                f"got {counts.min()}"
             )
         return
     for nodes in np.unique(counts):
@@ -104,7 +111,8 @@ def check_arrays(fields: Sequence[RawField], n_points: int, n_cells: int, n_time
         n = n_points if f.on == "point" else n_cells
         if f.values.ndim != 3 or f.values.shape[1] != n:
             raise InvalidMesh(
-                f"field {f.name!r}: expected {n} values (one per {f.on}), got an array of shape {f.values.shape}"
+                f"field {f.name!r}: expected {n} values (one per {f.on}), got an array of shape "
+                f"{f.values.shape}"
             )
         if len(f.values) not in (1, n_times):
             raise InvalidMesh(
@@ -133,8 +141,7 @@ def _lone_points(types: np.ndarray, connectivity: np.ndarray, n_points: int) -> 
 def _degenerate_cells(raw: RawMesh) -> list[str]:
     repeated = flat = 0
     for _, _, block in _blocks(raw):
-        nodes = np.sort(block, axis=1)
-        twice = (nodes[:, 1:] == nodes[:, :-1]).any(axis=1)
+        twice = _names_twice(block)
         repeated += int(twice.sum())
         if block.shape[1] == 3:
             flat += int((_thin(raw.points[block[~twice]])).sum())
@@ -142,13 +149,32 @@ def _degenerate_cells(raw: RawMesh) -> list[str]:
     return found + ([f"{flat} triangles have no area"] if flat else [])
 
 
+def _names_twice(block: np.ndarray) -> np.ndarray:
+    columns = block.T
+    if len(columns) > _FEW_NODES:
+        nodes = np.sort(block, axis=1)
+        found: np.ndarray = (nodes[:, 1:] == nodes[:, :-1]).any(axis=1)
+        return found
+    found = np.zeros(len(block), dtype=bool)
+    for i in range(len(columns)):
+        for j in range(i):
+            found |= columns[i] == columns[j]
+    return found
+
+
 def _thin(corners: np.ndarray) -> np.ndarray:
     """Triangles whose height is nothing beside their longest side."""
-    a = np.pad(corners[:, 1] - corners[:, 0], ((0, 0), (0, 3 - corners.shape[2]))).astype(float)
-    b = np.pad(corners[:, 2] - corners[:, 0], ((0, 0), (0, 3 - corners.shape[2]))).astype(float)
-    cross = np.cross(a, b)
-    side = np.maximum((a * a).sum(axis=1), (b * b).sum(axis=1))
-    return (cross * cross).sum(axis=1) <= (_TOO_THIN * side) ** 2
+    edges = corners[:, 1:].astype(float) - corners[:, :1]
+    a, b = edges[:, 0], edges[:, 1]
+    a2, b2, ab = (np.einsum("ij,ij->i", x, y) for x, y in ((a, a), (b, b), (a, b)))
+    # |a x b|^2 = a^2 b^2 - (a.b)^2 loses half of the digits, so the suspects are looked at again.
+    thin = a2 * b2 - ab * ab <= _SUSPECT * np.maximum(a2, b2) ** 2
+    suspects = np.flatnonzero(thin)
+    padded = np.pad(edges[suspects], ((0, 0), (0, 0), (0, 3 - edges.shape[2])))
+    cross = np.cross(padded[:, 0], padded[:, 1])
+    side = np.maximum(a2, b2)[suspects]
+    thin[suspects] = (cross * cross).sum(axis=1) <= (_TOO_THIN * side) ** 2
+    return thin
 
 
 def _twin_cells(raw: RawMesh) -> list[str]:

@@ -69,7 +69,8 @@ def _same_mesh(root: Any) -> None:
             offsets = _array(root["Steps"], name)
             if len(offsets) and (offsets != offsets[0]).any():
                 raise InvalidMesh(
-                    "expected one mesh for all times, got several; split the series into one file per time"
+                    "expected one mesh for all times, got several; split the series into one "
+                    "file per time"
                 )
 
 
@@ -85,7 +86,8 @@ def _fields(root: Any, counts: dict[str, int]) -> Iterator[RawField]:
             starts = _starts(root, f"{tag}Offsets", name, times)
             if len(values) < (max(starts) + n):
                 raise InvalidMesh(
-                    f"field {name!r}: expected {max(starts) + n} values, got {len(values)}; the file is truncated"
+                    f"field {name!r}: expected {max(starts) + n} values, got {len(values)}; the "
+                    "file is truncated"
                 )
             if "Steps" not in root and len(values) != n:
                 raise InvalidMesh(

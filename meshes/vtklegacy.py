@@ -1,4 +1,5 @@
-"""VTK's legacy format (`.vtk`), text and binary, versions 1 to 5.1, with every count checked against what is there."""
+"""VTK's legacy format (`.vtk`), text and binary, versions 1 to 5.1, with every count checked
+against what is there."""
 
 from __future__ import annotations
 
@@ -95,7 +96,8 @@ class _Cursor:
         needed = n * np.dtype(code).itemsize if self.binary else 2 * n - 1
         if n < 0 or needed > left:
             raise InvalidMesh(
-                f"{what}: expected {n} numbers, got the end of the file ({max(left, 0)} bytes are left); "
+                f"{what}: expected {n} numbers, got the end of the file ({max(left, 0)} bytes "
+                "are left); "
                 "it is truncated or its counts are wrong"
             )
         return self._packed(n, code) if self.binary else self._written(n, code, what)
@@ -293,22 +295,27 @@ def _field(cursor: _Cursor, parts: _Parts, words: list[str]) -> None:
         head = cursor.header()
         if len(head) < 4:
             raise InvalidMesh("expected name, components, tuples and type of an array, got the end")
-        name, width, n = unquote(head[0]), int(head[1]), int(head[2])
+        width, n = int(head[1]), int(head[2])
         if head[3].lower() == "string":
             for _ in range(n * width):
                 cursor.line()
-            continue
-        if parts.on and n != parts.n:
-            raise InvalidMesh(
-                f"field {name!r}: expected {parts.n} values (one per {parts.on}), got {n}"
-            )
-        values = cursor.numbers(n * width, head[3], f"field {name!r}")
-        if parts.on:
-            _add(parts, head[0], values, width)
-        elif name in ("TIME", "TimeValue") and values.size == 1:
-            parts.times = values.astype(float)
-        elif values.size == 1:
-            parts.scalars[name] = Scalar(values.astype(float))
+        else:
+            _field_array(cursor, parts, head)
+
+
+def _field_array(cursor: _Cursor, parts: _Parts, head: list[str]) -> None:
+    name, width, n = unquote(head[0]), int(head[1]), int(head[2])
+    if parts.on and n != parts.n:
+        raise InvalidMesh(
+            f"field {name!r}: expected {parts.n} values (one per {parts.on}), got {n}"
+        )
+    values = cursor.numbers(n * width, head[3], f"field {name!r}")
+    if parts.on:
+        _add(parts, head[0], values, width)
+    elif name in ("TIME", "TimeValue") and values.size == 1:
+        parts.times = values.astype(float)
+    elif values.size == 1:
+        parts.scalars[name] = Scalar(values.astype(float))
 
 
 def _metadata(cursor: _Cursor, parts: _Parts, words: list[str]) -> None:
@@ -350,7 +357,8 @@ def _assembled(parts: _Parts) -> RawMesh:
         return raw_of_blocks(_grid(parts), [(number, cells)], **others)
     if parts.kind not in ("UNSTRUCTURED_GRID", "POLYDATA"):
         raise InvalidMesh(
-            f"expected DATASET UNSTRUCTURED_GRID, POLYDATA or a structured grid, got {parts.kind or 'none'!r}"
+            "expected DATASET UNSTRUCTURED_GRID, POLYDATA or a structured grid, got "
+            f"{parts.kind or 'none'!r}"
         )
     if parts.points is None:
         raise InvalidMesh("expected POINTS, got none")

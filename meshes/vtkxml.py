@@ -1,6 +1,8 @@
-"""VTK's XML files, read and written with numpy alone: VTU, VTP, VTI, VTS, VTR; and the files that list others: VTM, PVD, PVTU.
+"""VTK's XML files, read and written with numpy alone: VTU, VTP, VTI, VTS, VTR; and the files that
+list others: VTM, PVD, PVTU.
 
-Every array is checked against the number of values that the file declares, before anything of that size is allocated.
+Every array is checked against the number of values that the file declares, before anything of that
+size is allocated.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from binascii import a2b_base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
@@ -57,7 +60,7 @@ class _Document:
     """A parsed file: its elements and how its arrays are encoded."""
 
     root: ElementTree.Element
-    order: str
+    order: Literal["<", ">"]
     header: np.dtype
     compressor: str
     appended: bytes
@@ -119,7 +122,8 @@ class _Document:
     def _appended(self, start: int, name: str) -> bytes:
         if start >= len(self.appended):
             raise InvalidMesh(
-                f"array {name!r}: expected data at byte {start} of the appended block, got {len(self.appended)} bytes; "
+                f"array {name!r}: expected data at byte {start} of the appended block, got "
+                f"{len(self.appended)} bytes; "
                 "the file is truncated"
             )
         if self.appended_encoding == "base64":
@@ -146,14 +150,14 @@ class _Document:
         numbers = np.frombuffer(header[:size], self.header)
         return int(numbers[3:].sum()) if self.compressor else int(numbers[0])
 
-    def _unpacked(self, header: bytes, body: bytes | memoryview, name: str) -> bytes | memoryview:
+    def _unpacked(self, header: bytes, body: bytes | memoryview, name: str) -> bytes:
         expected = self._body_size(header)
         if len(body) < expected:
             raise InvalidMesh(
                 f"array {name!r}: expected {expected} bytes, got {len(body)}; the file is truncated"
             )
         if not self.compressor:
-            return body[:expected]
+            return bytes(body[:expected])
         numbers = np.frombuffer(header, self.header).astype(np.int64)
         blocks, size, last = (int(n) for n in numbers[:3])
         total = blocks * size if last == 0 else (blocks - 1) * size + last
@@ -252,7 +256,7 @@ def parsed(data: bytes) -> _Document:
         ) from None
     if root.tag != "VTKFile":
         raise InvalidMesh(f"expected <VTKFile>, got <{root.tag}>")
-    order = ">" if root.get("byte_order") == "BigEndian" else "<"
+    order: Literal["<", ">"] = ">" if root.get("byte_order") == "BigEndian" else "<"
     header = np.dtype(_DTYPES.get(root.get("header_type", "UInt32"), "u4")).newbyteorder(order)
     return _Document(root, order, header, root.get("compressor", ""), appended, encoding)
 
@@ -286,8 +290,7 @@ def decode(path: Path, depth: int = 0) -> RawMesh:
         raise InvalidMesh("expected at least one <Piece>, got none")
     raw = merged([p for p in pieces if len(p.points)] or pieces[:1])
     scalars, times = _field_data(document, body.find("FieldData"))
-    suffix = {"UnstructuredGrid": ".vtu", "PolyData": ".vtp"}.get(kind, "")
-    return replace(raw, scalars=scalars, times=times, regions={}, format=suffix)
+    return replace(raw, scalars=scalars, times=times, regions={})
 
 
 def _field_data(
@@ -397,7 +400,8 @@ def _poly(document: _Document, body: ElementTree.Element, piece: ElementTree.Ele
 
 
 def poly_types(number: int, counts: np.ndarray) -> np.ndarray:
-    """VTK numbers of the cells of one section of a poly-data: the plain type where the number of nodes allows it."""
+    """VTK numbers of the cells of one section of a poly-data: the plain type where the number of
+    nodes allows it."""
     plain = {POLY_VERTEX: {1: VERTEX}, POLY_LINE: {2: LINE}, POLYGON: {3: 5, 4: 9}, STRIP: {3: 5}}
     types = np.full(len(counts), number, dtype=np.uint8)
     for nodes, simple in plain[number].items():
@@ -490,22 +494,24 @@ def linked(path: Path, name: str) -> Path:
 
 
 def _multiblock(document: _Document, path: Path, depth: int) -> RawMesh:
-    raws, names = [], []
+    raws: list[RawMesh] = []
+    names: list[str] = []
     for element in document.body.iter("DataSet"):
         if element.get("file"):
             raws.append(decode(linked(path, element.get("file", "")), depth + 1))
             names.append(element.get("name") or f"block{element.get('index', len(names))}")
-    return replace(merged(raws, names), format="")
+    return merged(raws, names)
 
 
 def _parallel(document: _Document, path: Path, depth: int) -> RawMesh:
     sources = [piece.get("Source", "") for piece in document.body.findall("Piece")]
     raws = [decode(linked(path, name), depth + 1) for name in sources if name]
-    return replace(merged([r for r in raws if len(r.points)]), regions={}, format="")
+    return replace(merged([r for r in raws if len(r.points)]), regions={})
 
 
 def _collection(document: _Document, path: Path, depth: int) -> RawMesh:
-    """A series in time (PVD): equal meshes with their fields stacked; parts of one time lie side by side."""
+    """A series in time (PVD): equal meshes with their fields stacked; parts of one time lie side
+    by side."""
     steps: dict[float, list[Path]] = {}
     for element in document.body.iter("DataSet"):
         time = float(element.get("timestep", "0"))
@@ -514,7 +520,7 @@ def _collection(document: _Document, path: Path, depth: int) -> RawMesh:
         raise InvalidMesh("expected at least one <DataSet>, got none")
     times = sorted(steps)
     raws = [merged([decode(p, depth + 1) for p in steps[t]]) for t in times]
-    return replace(stacked(raws, np.array(times)), format=".pvd")
+    return stacked(raws, np.array(times))
 
 
 def stacked(raws: Sequence[RawMesh], times: np.ndarray) -> RawMesh:
@@ -575,7 +581,8 @@ def encode_pvd(raw: RawMesh, name: str, source: Path | None = None) -> dict[str,
         part = f"{stem}_{i:05d}.vtu"
         files[part] = encode(at_time(raw, i))
         lines.append(f'<DataSet timestep="{float(time)!r}" part="0" file={quoteattr(part)}/>')
-    head = '<?xml version="1.0"?>\n<VTKFile type="Collection" version="0.1" byte_order="LittleEndian">\n'
+    head = '<?xml version="1.0"?>\n'
+    head += '<VTKFile type="Collection" version="0.1" byte_order="LittleEndian">\n'
     files[name] = "\n".join(
         [f"{head}<Collection>", *lines, "</Collection>", "</VTKFile>\n"]
     ).encode()
@@ -644,9 +651,8 @@ class _Writer:
         body = f' format="appended" offset="{offset}"'
         if not unit:
             return f"{label}{body}/>"
-        from xml.sax.saxutils import escape
-
-        key = f'<InformationKey name="UNITS_LABEL" location="vtkDataArray">{escape(unit)}</InformationKey>'
+        opening = '<InformationKey name="UNITS_LABEL" location="vtkDataArray">'
+        key = f"{opening}{escape(unit)}</InformationKey>"
         return f"{label}{body}>{key}</DataArray>"
 
     def _globals(self, raw: RawMesh) -> list[str]:
@@ -675,7 +681,8 @@ class _Writer:
         ]
 
     def _polys(self, raw: RawMesh) -> tuple[list[str], np.ndarray]:
-        """([counts, sections...], order of cells): VTP keeps vertices, lines, strips and polygons apart."""
+        """([counts, sections...], order of cells): VTP keeps vertices, lines, strips and polygons
+        apart."""
         sections = {
             "Verts": (VERTEX, POLY_VERTEX),
             "Lines": (LINE, POLY_LINE),

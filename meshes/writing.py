@@ -1,4 +1,5 @@
-"""Meshes, samples and predictions written to files: onto the points and cells of the file they came from, whole or not at all."""
+"""Meshes, samples and predictions written to files: onto the points and cells of the file they
+came from, whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .formats import PVD, VTP, VTU, Format, format_of_suffix, sniff
+from .formats import PVD, VTP, VTU, Format, format_called, format_of_suffix, sniff
 from .mesh import Mesh
 from .prediction import Prediction
 from .raw import RawMesh, raw_fields, raw_of
@@ -24,11 +25,13 @@ log = logging.getLogger(__name__)
 STATUS_NUMBERS = {"ok": 0.0, "warn": 1.0, "reject": 2.0}
 _SINGLE_TIME = (".vtu", ".vtp", ".vtk")
 _LARGEST_POLY_TYPE = 9
+_INSTEAD = "written as {} with the same points, cells and order"
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where and in which format something is written; `note` says why it is not the format asked for."""
+    """Where and in which format something is written; `note` says why it is not the format asked
+    for."""
 
     path: Path
     format: Format
@@ -36,14 +39,14 @@ class Target:
 
 
 def target_of(path: Path, source_format: Format | None, surface: bool, transient: bool) -> Target:
-    """The file to write for `path`: its suffix's format, without a suffix that of the source; VTU or VTP where that format
-    carries no fields."""
+    """The file to write for `path`: its suffix's format, without a suffix that of the source; VTU
+    or VTP where that format carries no fields."""
     wanted = format_of_suffix(path.suffix) if path.suffix else source_format
     suffix = path.suffix or (wanted.suffixes[0] if wanted else VTU.suffixes[0])
     plain = VTP if surface else VTU
     if wanted is None or not wanted.carries_fields:
         name = wanted.name if wanted else path.suffix
-        note = f"{name} carries no fields: written as {plain.name} with the same points, cells and order"
+        note = f"{name} carries no fields: {_INSTEAD.format(plain.name)}"
         wanted, suffix = plain, plain.suffixes[0]
     else:
         note = ""
@@ -51,13 +54,14 @@ def target_of(path: Path, source_format: Format | None, surface: bool, transient
         note = f"{wanted.name} holds one time: written as PVD with a VTU per time"
         wanted, suffix = PVD, PVD.suffixes[0]
     if wanted is VTP and not surface:
-        note = "VTP holds surfaces and lines only: written as VTU with the same points, cells and order"
+        note = f"VTP holds surfaces and lines only: {_INSTEAD.format(VTU.name)}"
         wanted, suffix = VTU, VTU.suffixes[0]
     return Target(path.with_suffix(suffix), wanted, note)
 
 
 def native_format(source: str | Path) -> tuple[str, str]:
-    """(suffix, note): the suffix that predictions for this file are written with, and, where it is another, why.
+    """(suffix, note): the suffix that predictions for this file are written with, and, where it is
+    another, why.
 
     Raises:
         MeshFileError: a file of no known format.
@@ -83,7 +87,8 @@ def write_mesh(
     fields: Mapping[str, Field] | None = None,
     scalars: Mapping[str, Scalar] | None = None,
 ) -> Path:
-    """A mesh with fields and scalars, its cells in the order of the file it came from. Returns the file written."""
+    """A mesh with fields and scalars, its cells in the order of the file it came from. Returns the
+    file written."""
     times = max((len(f.values) for f in (fields or {}).values()), default=1)
     raw = raw_of(mesh)
     raw = replace(
@@ -96,7 +101,8 @@ def write_mesh(
 
 
 def write_sample(sample: Sample, path: str | Path) -> Path:
-    """A sample: known and found fields on the mesh, parameters and scalars as field data. Returns the file written.
+    """A sample: known and found fields on the mesh, parameters and scalars as field data. Returns
+    the file written.
 
     Fields of parts go to files beside it, called after the part.
     """
@@ -116,15 +122,18 @@ def write_prediction(
     levels: Sequence[float] = (),
     reader: Reader | None = None,
 ) -> Path:
-    """A prediction on its case's own points and cells. Returns the file written, which may have another suffix (logged).
+    """A prediction on its case's own points and cells. Returns the file written, which may have
+    another suffix (logged).
 
-    `source` is the file that the case was read from: its points and cells are kept bit for bit, in its order. A `path`
-    without suffix takes the source's format. Each field has its name, its standard deviation `NAME_std`, and per level
-    such as 0.9 the bounds `NAME_lower90`, `NAME_upper90`; scalars, `trust_score` and `trust_status` (0 ok, 1 warn,
-    2 reject) are field data. Fields of the source are not copied, but for CGNS, where predictions are added to a copy.
+    `source` is the file that the case was read from: its points and cells are kept bit for bit, in
+    its order. A `path` without suffix takes the source's format. Each field has its name, its
+    standard deviation `NAME_std`, and per level such as 0.9 the bounds `NAME_lower90`,
+    `NAME_upper90`; scalars, `trust_score` and `trust_status` (0 ok, 1 warn, 2 reject) are field
+    data. Fields of the source are not copied, but for CGNS, where predictions are added to a copy.
 
     Raises:
-        MeshFileError: a source that cannot be used, or that has other points or cells than the case.
+        MeshFileError: a source that cannot be used, or that has other points or cells than the
+            case.
     """
     fields, scalars = _answers(prediction, levels)
     case = prediction.case
@@ -133,7 +142,7 @@ def write_prediction(
     if original is not None:
         native = _native(original, case.mesh, reader)
     raw = _raw_on(case.mesh, fields, scalars, case.times, native)
-    found = _write(raw, Path(path), original, _format_in(original) if original else None)
+    found = _write(raw, Path(path), original, format_called(native.format) if native else None)
     return _write_parts(case.parts, fields, case.times, found)
 
 
@@ -223,7 +232,8 @@ def _write(raw: RawMesh, path: Path, source: Path | None, source_format: Format 
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Each file whole or not at all: written under a temporary name, synced, renamed; the last one after all others."""
+    """Each file whole or not at all: written under a temporary name, synced, renamed; the last one
+    after all others."""
     mark = f".{uuid.uuid4().hex[:12]}.tmp"
     hidden = {name: folder / f".{name}{mark}" for name in files}
     try:

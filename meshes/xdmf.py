@@ -1,5 +1,5 @@
-"""XDMF with its heavy data in HDF5, in binary files or inline; steady or in time on one mesh. Nothing outside its folder is
-opened."""
+"""XDMF with its heavy data in HDF5, in binary files or inline; steady or in time on one mesh.
+Nothing outside its folder is opened."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class _Xdmf:
             times.append(float(time.get("Value", i)) if time is not None else float(i))
         if not raws:
             raise InvalidMesh("expected at least one grid in the collection, got none")
-        return replace(stacked(raws, np.array(times)), format="")
+        return stacked(raws, np.array(times))
 
     def _uniform(self, grid: ElementTree.Element, first: ElementTree.Element | None) -> RawMesh:
         topology, geometry = grid.find("Topology"), grid.find("Geometry")
@@ -207,7 +207,8 @@ class _Xdmf:
             kind = (attribute.get("AttributeType") or attribute.get("Type") or "").lower()
             if kind in _WIDTHS and width not in (_WIDTHS[kind], 2):
                 raise InvalidMesh(
-                    f"field {name!r}: expected {_WIDTHS[kind] * n} values ({kind}), got {values.size}"
+                    f"field {name!r}: expected {_WIDTHS[kind] * n} values ({kind}), got "
+                    f"{values.size}"
                 )
             yield RawField(name, values.reshape(1, n, width), on)  # type: ignore[arg-type]
 
@@ -293,7 +294,8 @@ def _mixed(points: np.ndarray, flat: np.ndarray) -> RawMesh:
 
 
 def encode(raw: RawMesh, name: str, source: Path | None = None) -> dict[str, bytes]:
-    """An XDMF file with its heavy data in an HDF5 file beside it; a temporal collection where there are several times."""
+    """An XDMF file with its heavy data in an HDF5 file beside it; a temporal collection where
+    there are several times."""
     import h5py
 
     side = f"{Path(name).stem}.h5"

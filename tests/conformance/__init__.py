@@ -1,0 +1,1 @@
+"""The contracts as tests, run on every installed plugin: pytest --pyargs fieldcast.conformance."""

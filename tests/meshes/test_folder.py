@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fieldcast.meshes import Field, Mesh, Samples
+
+from fieldcast.meshes import Field, Mesh
 from fieldcast.meshes.folder import find_cases, read_folder
 from fieldcast.meshes.reading import MeshFileError, Reader, read_case
 from fieldcast.meshes.roles import Settings
@@ -60,7 +61,6 @@ def test_airfoils(reader):
         "ignored converged",
     ):
         assert word in said
-    assert len(Samples.pack(folder.samples)) == 4
 
 
 def test_resolved_settings_read_the_same_again(reader):

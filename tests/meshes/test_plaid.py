@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fieldcast.meshes import Case, Estimate, Field, Prediction
 from fieldcast.meshes.folder import read_folder
 from fieldcast.meshes.plaid import is_plaid, read_plaid

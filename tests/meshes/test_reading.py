@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fieldcast.meshes import Mesh
 from fieldcast.meshes.reading import (
     MeshFile,
@@ -24,7 +25,8 @@ from fieldcast.meshes.writing import write_mesh
 DATA = Path(__file__).parents[1] / "data"
 CORPUS = DATA / "odd_meshes" / "malformed"
 EXPECTED = json.loads((CORPUS / "EXPECTED.json").read_text())
-# The corpus says "valid, 5 cells", but its writer put no connectivity into the file: six points is all there is.
+# The corpus says "valid, 5 cells", but its writer put no connectivity into the file: six points is
+# all there is.
 WITHOUT_CELLS = "good.cgns"
 
 
@@ -38,8 +40,9 @@ def verdict(reader, path):
     try:
         found = reader.read(path)
     except MeshFileError as error:
-        assert path.name in str(error)
-        return "error", None
+        return (
+            "error" if path.name in str(error) else "an error that does not name its file"
+        ), None
     return ("warn" if found.warnings else "valid"), found
 
 
@@ -245,7 +248,8 @@ def test_missing_file_says_so(reader, tmp_path):
 def test_poly_lines_become_lines_and_strips_triangles(reader, tmp_path):
     (tmp_path / "lines.vtk").write_text(
         "# vtk DataFile Version 3.0\nx\nASCII\nDATASET POLYDATA\nPOINTS 5 double\n"
-        "0 0 0\n1 0 0\n1 1 0\n0 1 0\n2 1 0\nLINES 1 5\n4 0 1 2 3\nTRIANGLE_STRIPS 1 6\n5 0 1 3 2 4\n"
+        "0 0 0\n1 0 0\n1 1 0\n0 1 0\n2 1 0\nLINES 1 5\n4 0 1 2 3\nTRIANGLE_STRIPS 1 6\n5 0 1 3 2 "
+        "4\n"
         "CELL_DATA 2\nSCALARS k double 1\nLOOKUP_TABLE default\n7 9\n"
     )
     found = reader.read(tmp_path / "lines.vtk")
@@ -269,8 +273,10 @@ def test_read_case_and_sample(reader):
 
 def test_importing_the_package_loads_no_reader():
     code = (
-        "import sys, fieldcast.meshes.reading, fieldcast.meshes.folder, fieldcast.meshes.writing, fieldcast.meshes.plaid;"
-        "bad = {'vtk', 'vtkmodules', 'pyvista', 'meshio', 'h5py', 'scipy', 'netCDF4', 'yaml', 'torch'} & set(sys.modules);"
+        "import sys, fieldcast.meshes.reading, fieldcast.meshes.folder, "
+        "fieldcast.meshes.writing, fieldcast.meshes.plaid;"
+        "bad = {'vtk', 'vtkmodules', 'pyvista', 'meshio', 'h5py', 'scipy', 'netCDF4', 'yaml', "
+        "'torch'} & set(sys.modules);"
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

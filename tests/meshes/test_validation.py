@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from fieldcast.meshes.raw import RawField, raw_of_blocks
 from fieldcast.meshes.validation import InvalidMesh, check
 
