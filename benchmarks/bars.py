@@ -132,3 +132,14 @@ def _commit() -> str:
         cwd=RESULTS.parent,
     )
     return found.stdout.strip() or "unknown"
+
+
+def data_folder(name: str) -> Path:
+    """A folder of the reference data; ends the benchmark with a message where it is absent."""
+    import os
+
+    root = Path(os.environ.get("FIELDCAST_DATA", RESULTS.parents[2] / "shared" / "data"))
+    if not (root / name).is_dir():
+        say(f"skipped: expected the data set {name!r} in {root}; set FIELDCAST_DATA to where it is")
+        raise SystemExit(0)
+    return root / name

@@ -223,10 +223,12 @@ def decode_abaqus(path: Path) -> RawMesh:
             raise InvalidMesh(
                 f"{keyword}: expected numbers, got {error}; the file is truncated or damaged"
             ) from None
+    if deck.skipped and not deck.elements:
+        raise InvalidMesh(f"expected continuum elements, got only {sorted(deck.skipped)}")
     if not deck.points or not deck.elements:
         raise InvalidMesh(
-            f"expected *NODE and *ELEMENT, got {len(deck.points)} nodes and {len(deck.elements)} "
-            "elements; the file is truncated"
+            f"expected *NODE and *ELEMENT, got {len(deck.points)} nodes and "
+            f"{len(deck.elements)} elements; the file is truncated"
         )
     return _abaqus_mesh(deck)
 

@@ -97,9 +97,10 @@ def _mesh(file: Any) -> RawMesh:
     points = np.column_stack([*axes, *[np.zeros(n)] * (3 - len(axes))])
     times = np.asarray(v["time_whole"][:], float) if "time_whole" in v else np.zeros(1)
     times = times if len(times) else np.zeros(1)
-    blocks = [_block(v, i) for i in range(1, len(file.dimensions.get("num_el_blk", ())) + 1)]
-    blocks = [b for b in blocks if b is not None]
-    raw = merged([RawMesh(np.zeros((0, 3)), *b) for b in blocks]) if blocks else None
+    found = [_block(v, i) for i in range(1, len(file.dimensions.get("num_el_blk", ())) + 1)]
+    blocks = [block for block in found if block is not None]
+    empty = np.zeros((0, 3))
+    raw = merged([RawMesh(empty, a, b, c) for a, b, c in blocks]) if blocks else None
     types, offsets, flat = (raw.types, raw.offsets, raw.connectivity) if raw else _NO_CELLS
     fields = [*_node_fields(v, n, len(times)), *_cell_fields(v, blocks, len(times))]
     return RawMesh(

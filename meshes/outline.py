@@ -26,7 +26,7 @@ class Outline:
         return np.linalg.norm(np.roll(self.points, -1, axis=0) - self.points, axis=1)
 
     @cached_property
-    def arc(self) -> Float[np.ndarray, " n+1"]:
+    def arc(self) -> Float[np.ndarray, " knot"]:
         """Arc length from the first point; the last entry is the whole length."""
         return np.concatenate([[0.0], np.cumsum(self.steps)])
 

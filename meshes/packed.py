@@ -67,7 +67,7 @@ class Meshes(_Views[Mesh]):
     def _at(self, i: int) -> Mesh:
         return self.distinct[self.index[i]]
 
-    def offsets(self, on: Location) -> Int[np.ndarray, " case+1"]:
+    def offsets(self, on: Location) -> Int[np.ndarray, " bound"]:
         """Where each case begins in an array of all points (or cells), and where the last one
         ends."""
         sizes = np.array([mesh.size_of(on) for mesh in self.distinct], dtype=np.int64)
@@ -80,7 +80,7 @@ class PackedField:
     `offsets`."""
 
     values: Float[np.ndarray, "time point component"]
-    offsets: Int[np.ndarray, " case+1"]
+    offsets: Int[np.ndarray, " bound"]
     unit: str = ""
     on: Location = "point"
     part: str = ""

@@ -129,6 +129,9 @@ class Prediction:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", MappingProxyType(dict(self.mean)))
         object.__setattr__(self, "scalars", MappingProxyType(dict(self.scalars)))
+        for name in ("std", "parts"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def interval(self, level: float) -> tuple[Values, Values]:
         """(lower, upper), each with `.fields` and `.scalars`, that hold the truth with probability

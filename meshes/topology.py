@@ -74,7 +74,7 @@ def oriented(
 
 def facets(
     cells: Int[np.ndarray, "simplex corner"],
-) -> tuple[Int[np.ndarray, "facet corner"], Int[np.ndarray, " facet"]]:
+) -> tuple[Int[np.ndarray, "facet node"], Int[np.ndarray, " facet"]]:
     """All facets of the simplices, corner k's opposite facet at row k * simplex + cell, oriented
     outwards for oriented simplices; and for each the number of a facet class (shared = equal)."""
     corners = cells.shape[1]

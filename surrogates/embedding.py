@@ -40,9 +40,9 @@ class Carried:
     chart: Chart
     why: str
     samples: Samples
-    coordinates: Float[np.ndarray, "case channel node"] | None
-    known: Mapping[str, Float[np.ndarray, "case channel node"]]
-    fields: Mapping[str, Float[np.ndarray, "case channel node"]]
+    coordinates: Float[np.ndarray, "case _channel _node"] | None
+    known: Mapping[str, Float[np.ndarray, "case _channel _node"]]
+    fields: Mapping[str, Float[np.ndarray, "case _channel _node"]]
     passages: Mapping[int, Passage]
     clamped: Float[np.ndarray, " case"]
     flipped: int
@@ -185,7 +185,7 @@ class Embedding:
 
     def columns(
         self, cases: Cases, passages: Sequence[Passage]
-    ) -> dict[str, Float[np.ndarray, "case column"]]:
+    ) -> dict[str, Float[np.ndarray, "case _column"]]:
         """Shape and known-field coefficients of each case; `passages` one per case."""
         found = {}
         if self.shape is not None:

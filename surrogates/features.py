@@ -71,7 +71,7 @@ class Features:
     high: Float[np.ndarray, " column"]
 
     @classmethod
-    def fit(cls, cases: Cases, extra: Mapping[str, Float[np.ndarray, "case column"]]) -> Features:
+    def fit(cls, cases: Cases, extra: Mapping[str, Float[np.ndarray, "case _column"]]) -> Features:
         """From the training cases and the `extra` columns (shape, known fields) found for them."""
         transforms = {k: Transform.suited_to(s.values) for k, s in cases.parameters.items()}
         raw, names = raw_columns(cases, extra, transforms)
@@ -89,7 +89,7 @@ class Features:
         )
 
     def raw(
-        self, cases: Cases, extra: Mapping[str, Float[np.ndarray, "case column"]]
+        self, cases: Cases, extra: Mapping[str, Float[np.ndarray, "case _column"]]
     ) -> Float[np.ndarray, "case column"]:
         """The columns that vary, not standardised."""
         return raw_columns(cases, extra, self.transforms)[0][:, self.keep]
@@ -103,7 +103,7 @@ class Features:
 
 def raw_columns(
     cases: Cases,
-    extra: Mapping[str, Float[np.ndarray, "case column"]],
+    extra: Mapping[str, Float[np.ndarray, "case _column"]],
     transforms: Mapping[str, Transform],
 ) -> tuple[Float[np.ndarray, "case column"], list[str]]:
     """All columns and their names: the extra ones numbered, parameters by name."""

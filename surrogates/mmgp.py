@@ -26,6 +26,10 @@ from .regression import Processes
 from .surrogate import Progress
 
 
+FEW = 100
+"""Up to this many cases the variances of field coefficients, too, are set by cross-validation."""
+
+
 @dataclass(frozen=True)
 class MMGP(Reduced):
     """Mesh morphing Gaussian process.
@@ -69,7 +73,11 @@ class MMGP(Reduced):
             count += more
             progress("train", count, len(outputs))
 
-        found = iter(fit_gps(task.x, outputs, self.training, seed=seed, done=done))
+        modes = sum(len(group) for group in columns.values())
+        few = len(task.x) <= FEW
+        validated = [few] * modes + [True] * (len(outputs) - modes)
+        gps = fit_gps(task.x, outputs, self.training, seed=seed, validated=validated, done=done)
+        found = iter(gps)
         fields = {k: Processes([next(found) for _ in group]) for k, group in columns.items()}
         scalars, transforms = {}, {}
         for name, choices in variants.items():

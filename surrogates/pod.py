@@ -26,7 +26,7 @@ class Pod:
 
     mean: Float[np.ndarray, "channel node"]
     modes: Float[np.ndarray, "mode channel node"]
-    dual: Float[np.ndarray, "mode channel node"]
+    dual: Float[np.ndarray, "_mode channel node"]
     energy: Float[np.ndarray, " mode"]
 
     @classmethod

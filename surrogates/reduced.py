@@ -169,7 +169,7 @@ class ReducedPredictor(Differentiable):
             fields = {k: _on_cpu(r(x)) for k, r in model.fields.items()}
             scalars = {k: _on_cpu(r(x)) for k, r in model.scalars.items()}
         mean, epistemic, aleatoric = self._decoded(cases, passages, fields)
-        known = {k for k, answer in fields.items() if answer.epistemic is not None}
+        known = [k for k, answer in fields.items() if answer.epistemic is not None]
         estimates, split = self._estimates(scalars)
         clamped = np.array([p.clamped for p in passages])
         parts = None

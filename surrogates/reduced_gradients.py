@@ -99,7 +99,8 @@ class _Chain:
         times, components = channels // basis.kind.components, basis.kind.components
 
         def whole(by: np.ndarray) -> np.ndarray:
-            values = np.einsum("nkc,kj->jnc", modes, by).reshape(by.shape[1], -1, times, components)
+            found = np.einsum("nkc,kj->jnc", modes, by)
+            values = found.reshape(by.shape[1], len(modes), times, components)
             return values.swapaxes(1, 2)
 
         return Gradient({k: whole(v).sum(0) for k, v in parameters.items()}, whole(shape), None)

@@ -46,6 +46,9 @@ class Regression(ABC):
         """What `restored` needs."""
 
 
+TENSORS = ("x", "factor", "alpha", "shift", "scale", "inflation")
+
+
 @dataclass(frozen=True, eq=False)
 class Processes(Regression):
     """Gaussian processes, each for some of the outputs, one behind the other."""
@@ -72,7 +75,7 @@ class Processes(Regression):
         arrays = {}
         for k, p in enumerate(self.members):
             # The training inputs are the same in all members; the bundle keeps equal arrays once.
-            for name in ("x", "factor", "alpha", "shift", "scale"):
+            for name in TENSORS:
                 arrays[f"{k}/{name}"] = getattr(p, name).cpu().numpy()
         kernels = [
             {**asdict(p.hyperparameters), "lengthscale": p.hyperparameters.lengthscale.tolist()}
@@ -85,10 +88,7 @@ class Processes(Regression):
         """From `state`."""
         members = []
         for k, kernel in enumerate(state.values["kernels"]):
-            tensors = [
-                torch.as_tensor(state.arrays[f"{k}/{name}"])
-                for name in ("x", "factor", "alpha", "shift", "scale")
-            ]
+            tensors = [torch.as_tensor(state.arrays[f"{k}/{name}"]) for name in TENSORS]
             h = Hyperparameters(
                 np.array(kernel["lengthscale"]), kernel["signal"], kernel["linear"], kernel["noise"]
             )

@@ -109,7 +109,8 @@ class Signature:
                 f"case {case.label}, parameter {name!r}: expected {expected} finite value(s), "
                 f"got {given.value}"
             )
-        return Scalar(converted(given.value, given.unit, kind.unit), kind.unit)
+        what = f"case {case.label}, parameter {name!r}"
+        return Scalar(_in_unit(what, given.value, given.unit, kind.unit), kind.unit)
 
     def _known(self, case: Case, name: str, given: Field, kind: FieldKind) -> Field:
         shape = (1 if kind.steady else len(self.times), kind.components, kind.on, kind.part)
@@ -119,7 +120,9 @@ class Signature:
                 f"case {case.label}, known field {name!r}: expected finite values with (times, "
                 f"components, on, part) = {shape}, got {got}"
             )
-        return Field(converted(given.values, given.unit, kind.unit), kind.unit, kind.on, kind.part)
+        what = f"case {case.label}, known field {name!r}"
+        values = _in_unit(what, given.values, given.unit, kind.unit)
+        return Field(values, kind.unit, kind.on, kind.part)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON-able values."""
@@ -136,6 +139,13 @@ class Signature:
             {k: FieldKind(**v) for k, v in values["fields"].items()},
             {k: ScalarKind(**v) for k, v in values["scalars"].items()},
         )
+
+
+def _in_unit(what: str, values: np.ndarray, source: str, target: str) -> np.ndarray:
+    try:
+        return converted(values, source, target)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
 
 
 def _check_finite(samples: Samples) -> None:

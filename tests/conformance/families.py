@@ -16,9 +16,9 @@ from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar
 
 PRESSURE = (1.0e5, 40.0)
 """Middle and half range of the training set's pressure [Pa]."""
-DEPTH = (2.0e-5, 1.0e-5)
+DEPTH = (2.0e-5, 0.8e-5)
 """Of its depth [m]."""
-TRAINING = 10
+TRAINING = 12
 QUERIES = 4
 
 
@@ -76,11 +76,12 @@ def box(n: int, seed: int) -> Mesh:
     ids = np.arange(n**3).reshape(n, n, n)
     cells = []
     for way in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
+        even = np.linalg.det(np.eye(3)[list(way)]) > 0
         at = [np.zeros(3, dtype=int)]
         for axis in way:
             at.append(at[-1] + np.eye(3, dtype=int)[axis])
         corner = [ids[i : n - 1 + i, j : n - 1 + j, k : n - 1 + k].ravel() for i, j, k in at]
-        cells.append(np.stack(corner, axis=1))
+        cells.append(np.stack(corner if even else [corner[1], corner[0], *corner[2:]], axis=1))
     return Mesh(points.reshape(-1, 3), {"tetra": np.concatenate(cells)})
 
 
@@ -91,16 +92,20 @@ def bulged(mesh: Mesh, width: float, bulge: float) -> Mesh:
     return mesh.moved(np.stack([width * x, lifted], axis=1))
 
 
-def asked(mesh: Mesh, pressure: float, depth: float, name: str, times: int = 1) -> Case:
-    """A case with two parameters and a known field."""
+def source(mesh: Mesh, strength: float) -> Field:
+    """The known field: 3e4 W/m^3, rising or falling along x by at most 5."""
+    x = (mesh.points[:, 0] - mesh.points[:, 0].min()) / np.ptp(mesh.points[:, 0])
+    return Field.steady(3.0e4 + 5.0 * strength * x, "W/m^3")
+
+
+def asked(mesh: Mesh, at: np.ndarray, name: str, times: int = 1) -> Case:
+    """A case with two parameters and a known field, `at` their places in the training range, each
+    within [-1, 1]."""
     values = {
-        "pressure": Scalar(np.array([pressure]), "Pa"),
-        "depth": Scalar(np.array([depth]), "m"),
+        "pressure": Scalar(np.array([PRESSURE[0] + PRESSURE[1] * at[0]]), "Pa"),
+        "depth": Scalar(np.array([DEPTH[0] + DEPTH[1] * at[1]]), "m"),
     }
-    low, size = mesh.points.min(axis=0), np.ptp(mesh.points, axis=0)
-    x = (mesh.points - low) / size
-    source = 3.0e4 + 5.0 * (depth / DEPTH[0]) * x[:, 0]
-    known = {"source": Field.steady(source, "W/m^3")}
+    known = {"source": source(mesh, at[2])}
     return Case(mesh, values, known, times=np.linspace(0.0, 1.0, times), name=name)
 
 
@@ -109,11 +114,12 @@ def answered(case: Case) -> Sample:
     field on cells, and a scalar that depends on the shape."""
     p = (float(case.parameters["pressure"]) - PRESSURE[0]) / PRESSURE[1]
     d = float(case.parameters["depth"]) / DEPTH[0]
+    q = (case.fields["source"].values.max() + case.fields["source"].values.min()) / 2e4 - 3.0
     low, size = case.mesh.points.min(axis=0), np.ptp(case.mesh.points, axis=0)
     x = (case.mesh.points - low) / size
     bump = np.sin(np.pi * x[:, 0]) * np.cos(0.5 * np.pi * x[:, 1])
     steps = (1.0 + 0.5 * np.arange(len(case.times)))[:, None]
-    temperature = 1.0e5 + steps * (2.0 * p * x[:, 0] + (1.0 + p**2 + d) * bump + size[1])
+    temperature = 1.0e5 + steps * (2.0 * p * x[:, 0] + (1.0 + p**2 + d) * bump + size[1] + 400.0 * q)
     moved = 1.0e-5 * steps[..., None] * np.stack([d * x[:, 0], (p + d) * bump], axis=-1)
     centre = np.concatenate([x[block].mean(axis=1) for block in case.mesh.cells.values()])
     flux = 7.0e5 + steps * (p + size[0] * d * centre[:, 0] ** 2)
@@ -131,26 +137,22 @@ def _family(name: str, mesh: Callable[[int, float, float], Mesh], times: int = 1
     two shape parameters in [-1, 1]."""
     count = TRAINING + QUERIES
     k = np.arange(count)
-    at = 2.0 * np.stack([(k + 0.5) / count, *(((k + 1) * g) % 1.0 for g in (0.62, 0.41, 0.27))]) - 1
+    steps = [(k + 0.5) / count, *(((k + 1) * g) % 1.0 for g in (0.62, 0.44, 0.41, 0.27))]
+    at = 2.0 * np.stack(steps) - 1.0
     # The last ones are asked; they stay within the range of the others.
     at = at[:, np.argsort(np.abs(at).max(axis=0))[::-1]]
     at[:, TRAINING:] *= 0.7
     cases = [
-        asked(
-            mesh(i, at[2, i], at[3, i]),
-            PRESSURE[0] + PRESSURE[1] * at[0, i],
-            DEPTH[0] + 0.8 * DEPTH[1] * at[1, i],
-            f"{name}_{i:02d}",
-            times,
-        )
+        asked(mesh(i, at[3, i], at[4, i]), at[:3, i], f"{name}_{i:02d}", times)
         for i in range(count)
     ]
-    middle = asked(mesh(90, 0.0, 0.0), PRESSURE[0], DEPTH[0], f"{name}_near", times)
-    far = asked(
-        mesh(90, 0.0, 0.0), PRESSURE[0] + 8 * PRESSURE[1], DEPTH[0], f"{name}_far", times
+    middle, outside = np.zeros(3), np.array([8.0, 0.0, 0.0])
+    near, far = (
+        asked(mesh(90, 0.0, 0.0), place, f"{name}_{label}", times)
+        for label, place in (("near", middle), ("far", outside))
     )
     samples = tuple(answered(case) for case in cases[:TRAINING])
-    return Family(name, samples, tuple(cases[TRAINING:]), middle, far)
+    return Family(name, samples, tuple(cases[TRAINING:]), near, far)
 
 
 def _one_mesh(i: int, a: float, b: float) -> Mesh:

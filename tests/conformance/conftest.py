@@ -1,0 +1,32 @@
+"""Every test that asks for `surrogate`, `solver` or `morphing` runs on all that are installed."""
+
+from __future__ import annotations
+
+import pytest
+
+from fieldcast.meshes.plugins import Kind, plugin, plugin_names
+
+for module in ("numbers", "surrogate_checks", "solver_checks", "morphing_checks"):
+    pytest.register_assert_rewrite(f"{__package__}.{module}")
+
+KINDS: dict[str, Kind] = {
+    "surrogate": "surrogates",
+    "solver": "solvers",
+    "morphing": "morphings",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per plugin; for surrogates with a `group`, one per family they can be fitted to."""
+    wanted = set(metafunc.fixturenames)
+    for argument, kind in KINDS.items():
+        if argument not in wanted:
+            continue
+        classes = {name: plugin(kind, name) for name in plugin_names(kind)}
+        if "group" in wanted:
+            from .surrogate_checks import families_of
+
+            pairs = {f"{n}-{g}": (c, g) for n, c in classes.items() for g in families_of(c)}
+            metafunc.parametrize(f"{argument}, group", list(pairs.values()), ids=list(pairs))
+        else:
+            metafunc.parametrize(argument, list(classes.values()), ids=list(classes))
