@@ -42,6 +42,7 @@ class Bar:
             "ok": self.ok,
             "n": self.n,
             "seconds": round(self.seconds, 3),
+            "least": self.least,
         }
         return found if self.full_goal is None else {**found, "full_goal": self.full_goal}
 

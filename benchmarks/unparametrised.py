@@ -17,7 +17,7 @@ from fieldcast.meshes import Mesh, Prediction, Sample, Samples, Scalar
 from fieldcast.meshes.folder import read_folder
 from fieldcast.meshes.outline import Outline
 from fieldcast.meshes.roles import Settings
-from fieldcast.meshes.topology import boundary_loops, topology
+from fieldcast.meshes.topology import boundary_loops
 from fieldcast.pipelines.learning import evaluate
 from fieldcast.surrogates import MMGP, MeanField, NearestCase
 from fieldcast.surrogates.embedding import carry
@@ -193,7 +193,7 @@ def plate_bars() -> tuple[str, list[Bar]]:
         message = str(error)
     groups: dict[int, list[Sample]] = {}
     for s in samples:
-        groups.setdefault(topology(s.case.mesh).loops, []).append(s)
+        groups.setdefault(s.case.mesh.topology.loops, []).append(s)
     rows = []
     for loops, members in sorted(groups.items()):
         train, test = members[::2], members[1::2]

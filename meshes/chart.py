@@ -43,7 +43,7 @@ class Chart:
     @cached_property
     def interpolant(self) -> Interpolant:
         """Location of points in the common shape."""
-        return Interpolant(self.moved)
+        return Interpolant(self.moved, self.morph.convex)
 
     @property
     def shared_numbering(self) -> bool:
@@ -71,7 +71,11 @@ class Passage:
 
     @cached_property
     def inward(self) -> csr_array:
-        return Interpolant(self.mesh.moved(self.points)).to(self.chart.moved.points).operator
+        return (
+            Interpolant(self.mesh.moved(self.points), self.chart.morph.convex)
+            .to(self.chart.moved.points)
+            .operator
+        )
 
     @cached_property
     def _outward(self) -> tuple[csr_array, float]:

@@ -49,8 +49,15 @@ class _ElasticMorph(Morph):
     def __init__(self, reference: Mesh, recipe: Elastic) -> None:
         self._reference, self._recipe = reference, recipe
         self._faces = boundary(reference)
+        self._kind = reference.topology
 
     def points(self, mesh: Mesh) -> Float[np.ndarray, "point dim"]:
+        kind = mesh.topology
+        if kind != self._kind or mesh.dim != self._reference.dim:
+            raise ValueError(
+                f"expected a mesh like the reference ({self._kind}, in {self._reference.dim} "
+                f"dimensions), got {kind}, in {mesh.dim}; no morphing can change that"
+            )
         body = _Body(mesh)
         n = self._recipe.steps
         for k in range(n):

@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from .cells import CellType, cell_type
+
+
+if TYPE_CHECKING:
+    from .topology import Topology
 
 
 def frozen(array: np.ndarray) -> np.ndarray:
@@ -117,6 +122,13 @@ class Mesh:
             self.dim,
             *(part for name in self.cells for part in (name, self.cells[name])),
         )
+
+    @cached_property
+    def topology(self) -> Topology:
+        """What no morphing can change: pieces, closed boundaries, Euler characteristic."""
+        from .topology import topology
+
+        return topology(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mesh) and self.id == other.id

@@ -12,13 +12,17 @@ from jaxtyping import Float
 
 from .mesh import Mesh
 from .plugins import plugin
-from .topology import Topology, topology
+from .threads import side_by_side
+from .topology import Topology
 
 
 class Morph(ABC):
     """A morphing bound to a reference mesh; it holds no other data."""
 
     shared_numbering: bool = False
+    """Whether point i of every mesh goes to point i of the reference."""
+    convex: bool = False
+    """Whether the common shape is convex."""
 
     @abstractmethod
     def points(self, mesh: Mesh) -> Float[np.ndarray, "point dim"]:
@@ -79,8 +83,9 @@ def check_one_topology(meshes: Sequence[Mesh], names: Sequence[str]) -> Topology
         ValueError: they differ; the message lists the groups and their members.
     """
     groups: dict[Topology, list[str]] = {}
-    for mesh, name in zip(meshes, names, strict=True):
-        groups.setdefault(topology(mesh), []).append(name)
+    kinds = side_by_side(lambda mesh: mesh.topology, meshes)
+    for kind, name in zip(kinds, names, strict=True):
+        groups.setdefault(kind, []).append(name)
     if len(groups) > 1:
         lines = "; ".join(
             f"{len(who)} case(s) ({', '.join(who[:3])}{', ...' if len(who) > 3 else ''}): {kind}"

@@ -50,15 +50,17 @@ class Meshes(_Views[Mesh]):
 
     @classmethod
     def pack(cls, meshes: Iterable[Mesh]) -> Meshes:
-        """Equal meshes are kept once; identical objects are not even compared."""
-        place: dict[str, int] = {}
+        """Equal meshes are kept once, but for those whose cells have another order in their
+        files."""
+        place: dict[tuple[str, bytes], int] = {}
         distinct: list[Mesh] = []
         index = []
         for mesh in meshes:
-            if mesh.id not in place:
-                place[mesh.id] = len(distinct)
+            key = mesh.id, b"" if mesh.order is None else mesh.order.tobytes()
+            if key not in place:
+                place[key] = len(distinct)
                 distinct.append(mesh)
-            index.append(place[mesh.id])
+            index.append(place[key])
         return cls(tuple(distinct), np.array(index, dtype=np.int64))
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from .mesh import Mesh
 from .morphing import Morph, Morphing
 from .outline import Outline, Sections, matched_loops
-from .topology import boundary_loops, topology
+from .topology import boundary_loops
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -23,7 +23,9 @@ SAME = 2e-3
 """Outer boundaries that lie within this share of their size of each other are one, and stay
 fixed."""
 MOST_CONTROLS = 3000
-CHUNK = 200_000
+FEW_CONTROLS = 1000
+RIDGE = 1e-12
+CHUNK = 20_000
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class RadialBasis(Morphing):
 
     def refusal(self, meshes: Sequence[Mesh]) -> str | None:
         for mesh in meshes:
-            kind = topology(mesh)
+            kind = mesh.topology
             if mesh.dim != 2 or kind.cell_dim != 2 or kind.components != 1 or kind.loops < 1:
                 return f"it needs plane meshes in one piece, got {kind} in {mesh.dim} dimensions"
         return None
@@ -88,16 +90,25 @@ class _RadialMorph(Morph):
         return x
 
 
-def wendland_c2(
+def wendland_c2(r: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """phi(r) = (1 - r)^4 (4 r + 1) for r < 1, else 0."""
+    rest = np.maximum(1.0 - r, 0.0)
+    rest *= rest
+    return rest * rest * (4.0 * r + 1.0)
+
+
+def _kernel(
     a: Float[np.ndarray, "p dim"], b: Float[np.ndarray, "q dim"], radius: float
-) -> csr_array:
-    """phi(r) = (1 - r)^4 (4 r + 1) for r = |a - b| / radius < 1, else 0."""
+) -> csr_array | np.ndarray:
+    """phi(|a - b| / radius): sparse, but for few controls, where a full matrix is faster."""
     from scipy.sparse import csr_array
     from scipy.spatial import cKDTree
+    from scipy.spatial.distance import cdist
 
+    if len(b) <= FEW_CONTROLS:
+        return wendland_c2(cdist(a, b) / radius)
     pairs = cKDTree(a).sparse_distance_matrix(cKDTree(b), radius, output_type="coo_matrix")
-    r = pairs.data / radius
-    values = (1.0 - r) ** 4 * (4.0 * r + 1.0)
+    values = wendland_c2(pairs.data / radius)
     return csr_array((values, (pairs.row, pairs.col)), shape=(len(a), len(b)))
 
 
@@ -107,12 +118,15 @@ def _interpolated(
     x: Float[np.ndarray, "point dim"],
     radius: float,
 ) -> Float[np.ndarray, "point dim"]:
+    """The radial basis interpolant of `values` at `controls`, at `x`."""
     from scipy.sparse import csc_array, eye_array
     from scipy.sparse.linalg import splu
 
-    matrix = wendland_c2(controls, controls, radius) + 1e-12 * eye_array(len(controls))
-    weights = splu(csc_array(matrix)).solve(values)
-    parts = [
-        wendland_c2(x[i : i + CHUNK], controls, radius) @ weights for i in range(0, len(x), CHUNK)
-    ]
+    matrix = _kernel(controls, controls, radius)
+    if isinstance(matrix, np.ndarray):
+        matrix.flat[:: len(controls) + 1] += RIDGE
+        weights = np.linalg.solve(matrix, values)
+    else:
+        weights = splu(csc_array(matrix + RIDGE * eye_array(len(controls)))).solve(values)
+    parts = [_kernel(x[i : i + CHUNK], controls, radius) @ weights for i in range(0, len(x), CHUNK)]
     return np.concatenate(parts)

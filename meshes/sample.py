@@ -37,20 +37,23 @@ class Field:
                 f"expected field values of shape (time, point, component), got {values.shape}; "
                 "for a steady field use Field.steady(values)"
             )
-        values = values if values.dtype.kind == "f" else values.astype(float)
-        object.__setattr__(self, "values", frozen(values))
+        object.__setattr__(self, "values", frozen(_floating(values)))
 
     @classmethod
     def steady(
         cls, values: np.ndarray, unit: str = "", on: Location = "point", part: str = ""
     ) -> Field:
         """A field of one time from values of shape (point,) or (point, component)."""
-        values = np.asarray(values)
+        values = _floating(np.asarray(values))
         return cls(values.reshape(1, len(values), -1), unit, on, part)
 
     def with_values(self, values: Float[np.ndarray, "time point component"]) -> Field:
         """Other values with the same unit and place."""
         return replace(self, values=values)
+
+
+def _floating(values: np.ndarray) -> np.ndarray:
+    return values if values.dtype.kind == "f" else values.astype(float)
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,8 +75,8 @@ def oriented(
 def facets(
     cells: Int[np.ndarray, "simplex corner"],
 ) -> tuple[Int[np.ndarray, "facet node"], Int[np.ndarray, " facet"]]:
-    """All facets of the simplices, corner k's opposite facet at row k * simplex + cell, oriented
-    outwards for oriented simplices; and for each the number of a facet class (shared = equal)."""
+    """All facets of the simplices, corner k's opposite facet at row k * simplices + simplex, oriented
+    outwards for oriented simplices; and a code for each, equal for facets of the same points."""
     corners = cells.shape[1]
     rows = []
     for k in range(corners):
@@ -85,23 +85,23 @@ def facets(
             rest[0], rest[1] = rest[1], rest[0]
         rows.append(cells[:, rest])
     faces = np.concatenate(rows)
-    keys = np.sort(faces, axis=1).astype(np.int64)
     n = int(cells.max(initial=0)) + 1
-    if corners == 4:
-        _, low = np.unique(keys[:, 0] * n + keys[:, 1], return_inverse=True)
-        code = low * n + keys[:, 2]
-    else:
-        code = keys[:, 0] * n + (keys[:, 1] if corners == 3 else 0)
-    _, classes = np.unique(code, return_inverse=True)
-    return faces, classes
+    if corners == 2:
+        return faces, faces[:, 0].astype(np.int64)
+    if corners == 3:
+        low, high = np.minimum(*faces.T), np.maximum(*faces.T)
+        return faces, low.astype(np.int64) * n + high
+    keys = np.sort(faces, axis=1).astype(np.int64)
+    _, low = np.unique(keys[:, 0] * n + keys[:, 1], return_inverse=True)
+    return faces, low * n + keys[:, 2]
 
 
 def neighbours(cells: Int[np.ndarray, "simplex corner"]) -> Int[np.ndarray, "simplex corner"]:
     """The simplex across the facet opposite to each corner, -1 at the boundary."""
-    _, classes = facets(cells)
+    _, codes = facets(cells)
     n, corners = cells.shape
-    order = np.argsort(classes, kind="stable")
-    same = np.flatnonzero(np.diff(classes[order]) == 0)
+    order = np.argsort(codes, kind="stable")
+    same = np.flatnonzero(np.diff(codes[order]) == 0)
     across = np.full(n * corners, -1)
     across[order[same]] = order[same + 1] % n
     across[order[same + 1]] = order[same] % n
@@ -113,8 +113,15 @@ def boundary(mesh: Mesh) -> Int[np.ndarray, "facet corner"]:
     cells, _ = simplices(mesh)
     if not len(cells):
         return np.empty((0, max(mesh.cell_dim, 1)), dtype=np.int32)
-    faces, classes = facets(oriented(mesh.points, cells))
-    return faces[np.bincount(classes)[classes] == 1]
+    faces, codes = facets(oriented(mesh.points, cells))
+    return faces[_once(codes)[0]]
+
+
+def _once(codes: Int[np.ndarray, " facet"]) -> tuple[Int[np.ndarray, " boundary"], int]:
+    """Places of the codes that occur once, in order, and the number of distinct codes."""
+    order = np.argsort(codes, kind="stable")
+    new = np.concatenate([[True], np.diff(codes[order]) != 0, [True]])
+    return np.sort(order[new[:-1] & new[1:]]), int(new.sum()) - 1
 
 
 def boundary_loops(mesh: Mesh) -> list[Int[np.ndarray, " point"]]:
@@ -165,41 +172,41 @@ def _cycles(follow: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
 
 
 def topology(mesh: Mesh) -> Topology:
-    """The signature by which meshes of one family are told from others."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
+    """The signature by which meshes of one family are told from others (`Mesh.topology` keeps it)."""
     cells, _ = simplices(mesh)
     if not len(cells):
         return Topology(mesh.cell_dim, len(mesh.points), 0, len(mesh.points))
-    used, local = np.unique(cells, return_inverse=True)
-    local = local.reshape(cells.shape)
     corners = cells.shape[1]
-    pairs = np.concatenate(
-        [local[:, [i, j]] for i in range(corners) for j in range(i + 1, corners)]
-    ).astype(np.int64)
-    n = len(used)
-    edges = np.unique(pairs.min(1) * n + pairs.max(1))
-    graph = coo_array((np.ones(len(edges)), (edges // n, edges % n)), shape=(n, n))
-    components = connected_components(graph, directed=False)[0]
-    euler = n - len(edges) + len(cells) if corners == 3 else n - len(edges)
+    used = np.zeros(len(mesh.points), dtype=bool)
+    used[cells] = True
+    n = int(used.sum())
+    faces, codes = facets(cells)
+    rim, distinct = _once(codes)
+    components = _pieces(cells, len(mesh.points)) - (len(mesh.points) - n)
+    euler = n - len(cells)
+    if corners == 3:
+        euler = n - distinct + len(cells)
     if corners == 4:
-        _, classes = facets(local)
-        euler = n - len(edges) + int(classes.max()) + 1 - len(cells)
-    return Topology(mesh.cell_dim, int(components), _closed_boundaries(mesh), int(euler))
+        pairs = np.concatenate([cells[:, [i, j]] for i in range(4) for j in range(i + 1, 4)])
+        low, high = np.minimum(*pairs.T), np.maximum(*pairs.T)
+        edges = len(np.unique(low.astype(np.int64) * len(mesh.points) + high))
+        euler = n - edges + distinct - len(cells)
+    return Topology(mesh.cell_dim, components, _closed(faces[rim]), euler)
 
 
-def _closed_boundaries(mesh: Mesh) -> int:
+def _pieces(cells: Int[np.ndarray, "cell corner"], n_points: int) -> int:
+    """Connected pieces, points that no cell uses included."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    faces = boundary(mesh)
-    if not len(faces):
-        return 0
-    ids, local = np.unique(faces, return_inverse=True)
-    local = local.reshape(faces.shape)
-    rows, cols = np.repeat(local[:, 0], faces.shape[1] - 1), local[:, 1:].ravel()
-    if not len(cols):
-        return len(ids)
-    graph = coo_array((np.ones(len(rows)), (rows, cols)), shape=(len(ids), len(ids)))
+    rows, cols = np.repeat(cells[:, 0], cells.shape[1] - 1), cells[:, 1:].ravel()
+    graph = coo_array((np.ones(len(rows), dtype=bool), (rows, cols)), shape=(n_points, n_points))
     return int(connected_components(graph, directed=False)[0])
+
+
+def _closed(rim: Int[np.ndarray, "facet corner"]) -> int:
+    """Connected pieces of a boundary."""
+    if not len(rim):
+        return 0
+    ids, local = np.unique(rim, return_inverse=True)
+    return _pieces(local.reshape(rim.shape), len(ids)) if rim.shape[1] > 1 else len(ids)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from .mesh import Mesh
-from .topology import boundary, neighbours, oriented, simplices
+from .topology import neighbours, oriented, simplices
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -35,10 +35,12 @@ class Interpolant:
     """A mesh whose cells fill its space, prepared for the location of points.
 
     Triangles and tetrahedra interpolate linearly (P1), quadrilaterals and hexahedra by their
-    isoparametric map (Q1), other cells by the simplices they split into.
+    isoparametric map (Q1), other cells by the simplices they split into. A walk through a `convex` mesh
+    that ends at its boundary says that the point is outside.
     """
 
     mesh: Mesh
+    convex: bool = False
 
     def __post_init__(self) -> None:
         if self.mesh.cell_dim != self.mesh.dim:
@@ -69,6 +71,13 @@ class Interpolant:
     @cached_property
     def _across(self) -> Int[np.ndarray, "simplex corner"]:
         return neighbours(self._split[0])
+
+    @cached_property
+    def _rim(self) -> Int[np.ndarray, "facet corner"]:
+        """Facets of the boundary."""
+        cells, (which, corner) = self._split[0], np.nonzero(self._across < 0)
+        rest = np.array([np.delete(np.arange(cells.shape[1]), k) for k in range(cells.shape[1])])
+        return cells[which[:, None], rest[corner]]
 
     @cached_property
     def _tree(self) -> Any:
@@ -112,7 +121,7 @@ class Interpolant:
         tree, simplex_of = self._tree
         start = simplex_of[tree.query(x)[1]]
         simplex, least = self._walk(x, start)
-        for tries in (4, 16):
+        for tries in () if self.convex else (4, 16):
             lost = np.flatnonzero(least < INSIDE)
             if not len(lost):
                 break
@@ -136,7 +145,9 @@ class Interpolant:
         distance = np.zeros(len(x))
         outside = np.flatnonzero(~inside)
         if len(outside):
-            facet, share, distance[outside] = closest_on_boundary(self.mesh, x[outside])
+            facet, share, distance[outside] = closest_on_facets(
+                self.mesh.points, self._rim, x[outside]
+            )
             nodes[outside, : facet.shape[1]] = facet
             weights[outside] = 0.0
             weights[outside, : facet.shape[1]] = share
@@ -153,15 +164,6 @@ class Interpolant:
         return Transfer(operator, ~inside, distance)
 
 
-def closest_on_boundary(
-    mesh: Mesh, x: Float[np.ndarray, "point dim"]
-) -> tuple[
-    Int[np.ndarray, "point corner"], Float[np.ndarray, "point corner"], Float[np.ndarray, " point"]
-]:
-    """The boundary facet closest to each point, the weights of its corners there, the distance."""
-    return closest_on_facets(mesh.points, boundary(mesh), x)
-
-
 def closest_on_facets(
     points: Float[np.ndarray, "node dim"],
     faces: Int[np.ndarray, "facet corner"],
@@ -169,9 +171,8 @@ def closest_on_facets(
 ) -> tuple[
     Int[np.ndarray, "point corner"], Float[np.ndarray, "point corner"], Float[np.ndarray, " point"]
 ]:
-    """As `closest_on_boundary`, among given facets (points, segments or triangles).
-
-    Candidates are the facets with the nearest centres plus the facets at the nearest point.
+    """The facet (point, segment or triangle) closest to each point, the weights of its corners there,
+    and the distance. Candidates are the facets with the nearest centres and one at the nearest point.
     """
     from scipy.spatial import cKDTree
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from fieldcast.meshes import Case, Field, Sample, Scalar
 from fieldcast.meshes.folder import Folder
-from fieldcast.meshes.topology import topology
 
 
 def inspection(folder: Folder) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def _topologies(cases: Sequence[Case]) -> dict[str, int]:
     for case in cases:
         key = case.mesh.connectivity
         if key not in known:
-            known[key] = str(topology(case.mesh))
+            known[key] = str(case.mesh.topology)
         counts[known[key]] += 1
     return dict(counts)
 

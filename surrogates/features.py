@@ -12,9 +12,8 @@ from jaxtyping import Float
 
 from fieldcast.meshes import Cases
 
-SPREAD = 1.2
-"""A parameter of one sign whose largest value is above this times its least enters as its
-logarithm."""
+SPREAD, WIDE = 1.2, 5.0
+"""Ratios of the largest to the least value of a parameter: see `Transform.suited_to`."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,16 @@ class Transform:
 
     @classmethod
     def suited_to(cls, values: np.ndarray) -> Transform:
-        """The logarithm for values of one sign that span a factor of `SPREAD`."""
+        """The logarithm for values of one sign that span more than a factor of `SPREAD`: it makes sums of
+        products. Where they span more than `WIDE`, only if it makes the sampling more even."""
         sign = one_sign(values)
-        size = np.abs(values)
-        return cls(sign if sign and size.max() > SPREAD * size.min() else 0)
+        size = np.abs(values).ravel()
+        if not sign or size.max() <= SPREAD * size.min():
+            return cls()
+        wide = size.max() > WIDE * size.min()
+        if wide and abs(skewness(np.log(size))) >= abs(skewness(size)):
+            return cls()
+        return cls(sign)
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         if not self.sign:
@@ -46,6 +51,12 @@ class Transform:
     def slope(self, values: np.ndarray) -> np.ndarray:
         """d transform / d v."""
         return 1.0 / values if self.sign else np.ones_like(values)
+
+
+def skewness(values: np.ndarray) -> float:
+    """E[(v - mean)^3] / std^3."""
+    centred = values - values.mean()
+    return float((centred**3).mean() / max((centred**2).mean() ** 1.5, 1e-300))
 
 
 def one_sign(values: np.ndarray) -> int:

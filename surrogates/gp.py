@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 SQRT5 = math.sqrt(5.0)
 JITTER = 1e-10
 # Bounds of the logarithms: length scales (inputs are standardised), signal, linear part, noise.
-BOUNDS = {"lengthscale": (-3.0, 7.0), "signal": (-7.0, 6.0), "linear": (-18.0, 6.0)}
+BOUNDS = {"lengthscale": (-5.0, 7.0), "signal": (-7.0, 6.0), "linear": (-18.0, 6.0)}
 NOISE_BOUNDS = (-18.0, 1.0)
+FIRST_LENGTHS = (0.65, 0.1)
 LEAVE_ONE_OUT, FOLDS, FOLD_ITERATIONS = 40, 10, 30
 
 
@@ -133,17 +134,18 @@ class Likelihood:
 
 
 def start_points(d: int, training: Training, seed: int) -> list[Float[np.ndarray, " parameter"]]:
-    """The first start is fixed, the others random."""
+    """Starts of the search: the first with long, the second with short length scales, the others random.
+    Typical distances of standardised points grow as sqrt(d), and so do the length scales tried."""
     rng = np.random.default_rng(seed)
     off = -40.0
     starts = []
     for k in range(training.starts):
-        length = np.full(d, np.log(3.0)) if k == 0 else rng.uniform(np.log(0.5), np.log(30.0), d)
-        signal, linear, noise = (
-            (0.0, -2.0, np.log(1e-3))
-            if k == 0
-            else (rng.uniform(-1, 2), rng.uniform(-6, 1), rng.uniform(-14, -2))
-        )
+        if k < len(FIRST_LENGTHS):
+            length = np.full(d, np.log(FIRST_LENGTHS[k] * np.sqrt(d)))
+            signal, linear, noise = 0.0, -2.0, np.log(1e-3)
+        else:
+            length = rng.uniform(np.log(0.1), np.log(6.0), d) + 0.5 * np.log(d)
+            signal, linear, noise = rng.uniform(-1, 2), rng.uniform(-6, 1), rng.uniform(-14, -2)
         starts.append(np.concatenate([length, [signal, linear if training.linear else off, noise]]))
     return starts
 
@@ -200,6 +202,9 @@ class GaussianProcess:
         kernel.diagonal().add_(h.noise + JITTER)
         factor = torch.linalg.cholesky(kernel)
         alpha = torch.cholesky_solve((y - shift) / scale, factor)
+        # In the layout that a saved process has: products then round alike.
+        plain = torch.contiguous_format
+        x, factor, alpha = (t.clone(memory_format=plain) for t in (x, factor, alpha))
         return cls(x, factor, alpha, shift, scale, torch.ones_like(scale), h, nll)
 
     @property

@@ -6,7 +6,7 @@ import pytest
 
 from fieldcast.meshes.plugins import Kind, plugin, plugin_names
 
-for module in ("numbers", "surrogate_checks", "solver_checks", "morphing_checks"):
+for module in ("numbers", "refusals", "surrogate_checks", "solver_checks", "morphing_checks"):
     pytest.register_assert_rewrite(f"{__package__}.{module}")
 
 KINDS: dict[str, Kind] = {
