@@ -19,8 +19,8 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Bar:
-    """One measured figure beside its goal. `least`: the goal is a lower bound. In a quick run `goal` may be up to twice
-    looser than `full_goal`."""
+    """One measured figure beside its goal. `least`: the goal is a lower bound. In a quick run
+    `goal` may be up to twice looser than `full_goal`."""
 
     name: str
     value: float

@@ -1,8 +1,10 @@
-"""Training of Gaussian processes: ours beside a loop over scikit-learn's, on the same data in the same run.
+"""Training of Gaussian processes: ours beside a loop over scikit-learn's, on the same data in the
+same run.
 
-500 points, 22 inputs, 32 outputs (POD coefficients of plate fields), 3 starts each; equal bounds and starts, no prior
-and no linear part, so that both maximise the same likelihood. scikit-learn is timed on some outputs and
-the sum is scaled by their number; ours is timed on the same ones, alternating.
+500 points, 22 inputs, 32 outputs (POD coefficients of plate fields), 3 starts each; equal bounds
+and starts, no prior and no linear part, so that both maximise the same likelihood. scikit-learn is
+timed on some outputs and the sum is scaled by their number; ours is timed on the same ones,
+alternating.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ def sklearns(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _optimiser(d: int, seed: int):  # type: ignore[no-untyped-def]
-    """L-BFGS-B from our starts, in scikit-learn's order of parameters (signal, length scales, noise)."""
+    """L-BFGS-B from our starts, in scikit-learn's order of parameters (signal, length scales,
+    noise)."""
     from scipy.optimize import minimize
 
     def optimise(objective, initial_theta, bounds):  # type: ignore[no-untyped-def]

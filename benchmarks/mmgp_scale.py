@@ -1,7 +1,8 @@
-"""Time and memory of MMGP: 500 plates of 10,000 nodes to fit, 200 to predict; and 20 plates of 10^4, 10^5, 10^6 nodes.
+"""Time and memory of MMGP: 500 plates of 10,000 nodes to fit, 200 to predict; and 20 plates of
+10^4, 10^5, 10^6 nodes.
 
-The fit is the published setting (six fields, four scalars, 16 + 16 modes, one kernel per field), reading apart.
-Published MMGP: 112 s to prepare and 1,396 s to train, 86 s to predict.
+The fit is the published setting (six fields, four scalars, 16 + 16 modes, one kernel per field),
+reading apart. Published MMGP: 112 s to prepare and 1,396 s to train, 86 s to predict.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ def refined(mesh: Mesh) -> Mesh:
 
 
 def plates_of(nodes: int, count: int) -> Sequence[Sample]:
-    """Plates of about so many nodes with a smooth field and a scalar that follow the shape and a parameter."""
+    """Plates of about so many nodes with a smooth field and a scalar that follow the shape and a
+    parameter."""
     size, times = BASE_SIZES[nodes]
     found = []
     for i, radius in enumerate(np.linspace(0.25, 0.75, count)):

@@ -1,6 +1,8 @@
-"""Real data of others on fixed meshes: a transonic airfoil's surface, Poisson around a hole that moves, a thermal block.
+"""Real data of others on fixed meshes: a transonic airfoil's surface, Poisson around a hole that
+moves, a thermal block.
 
-MMGP beside mean field, nearest case and POD + ridge; 80 % train, 20 % test, at random, several splits.
+MMGP beside mean field, nearest case and POD + ridge; 80 % train, 20 % test, at random, several
+splits.
 """
 
 from __future__ import annotations

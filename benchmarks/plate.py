@@ -1,6 +1,7 @@
 """Double-notched plate (Tensile2d): accuracy of MMGP beside its floors and the trivial baselines.
 
-RRMSE as in arXiv:2305.12871. "noise": scatter of the labels themselves, 20 cases re-meshed five times.
+RRMSE as in arXiv:2305.12871. "noise": scatter of the labels themselves, 20 cases re-meshed five
+times.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ PUBLISHED = {
 
 
 def label_scatter(law: str, size: str) -> dict[str, float]:
-    """RRMSE by which the labels of one case differ between meshes of it (fields: compared on the first mesh)."""
+    """RRMSE by which the labels of one case differ between meshes of it (fields: compared on the
+    first mesh)."""
     rows = plate_design(REMESHED, seed=2)
     meshed = [
         solved(law, SIZES[size], rows, f"noise{k}_{size}", 10_000 + k * REMESHED)
@@ -201,7 +203,8 @@ def _bars(
 
 
 def _width(setting, predictions, asked, noise, run) -> list[Bar]:  # type: ignore[no-untyped-def]
-    """Where labels scatter by more than the goal, or none is set, sigma over the scatter is at least 1."""
+    """Where labels scatter by more than the goal, or none is set, sigma over the scatter is at
+    least 1."""
     bars = []
     for name in predictions[0].scalars:
         goal = setting.goals.get(name)

@@ -1,7 +1,9 @@
-"""Geometry without parameters: 26 RANS airfoils, every mesh different; plates whose topology varies; ten cars.
+"""Geometry without parameters: 26 RANS airfoils, every mesh different; plates whose topology
+varies; ten cars.
 
-Airfoils: fifths are left out, in several random splits; settings were fixed before. The nearest case is carried
-by the same morphing. The zero-lift angle is computed from each contour by thin-airfoil theory.
+Airfoils: fifths are left out, in several random splits; settings were fixed before. The nearest
+case is carried by the same morphing. The zero-lift angle is computed from each contour by
+thin-airfoil theory.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ INPUTS, OUTPUTS = ("alpha_deg", "Re"), ("U", "p", "CL")
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A case that was left out, its prediction, and that of the carried nearest case and the mean."""
+    """A case that was left out, its prediction, and that of the carried nearest case and the
+    mean."""
 
     truth: Sample
     model: Prediction
@@ -39,8 +42,8 @@ class LeftOut:
 
 
 def zero_lift_angle(mesh: Mesh) -> float:
-    """alpha_L0 = -1/pi int_0^pi dz/dx (cos t - 1) dt [deg], x = (1 - cos t) / 2 along the chord, z the camber line
-    (thin-airfoil theory; Anderson, Fundamentals of Aerodynamics, 4.8)."""
+    """alpha_L0 = -1/pi int_0^pi dz/dx (cos t - 1) dt [deg], x = (1 - cos t) / 2 along the chord, z
+    the camber line (thin-airfoil theory; Anderson, Fundamentals of Aerodynamics, 4.8)."""
     wall = Outline(mesh.points[boundary_loops(mesh)[1]])
     x, z = wall.points.T
     tail, nose = int(x.argmax()), int(x.argmin())
@@ -76,7 +79,8 @@ def airfoils() -> tuple[list[Sample], np.ndarray]:
 
 
 def left_out(samples: Sequence[Sample], splits: int) -> tuple[list[LeftOut], int]:
-    """Every case left out once per split, with a fifth of the others; and the cells flipped in all."""
+    """Every case left out once per split, with a fifth of the others; and the cells flipped in
+    all."""
     found: list[LeftOut] = []
     flipped = 0
     for split in range(splits):

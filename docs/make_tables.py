@@ -15,7 +15,8 @@ def pages() -> tuple[str, str]:
         json.loads(p.read_text()) for p in sorted((ROOT / "benchmarks" / "results").glob("*.json"))
     ]
     parts = [
-        "# Benchmarks\n\nMade by `python docs/make_tables.py` from `benchmarks/results`; do not edit.\n"
+        "# Benchmarks\n\nMade by `python docs/make_tables.py` from `benchmarks/results`; do not "
+        "edit.\n"
     ]
     rows = ["| benchmark | figure | measured | goal | met |", "|---|---|---|---|---|"]
     for r in results:

@@ -1,4 +1,5 @@
-"""The main job, from end to end: solve plates, fit a surrogate to the folder, predict new ones, report.
+"""The main job, from end to end: solve plates, fit a surrogate to the folder, predict new ones,
+report.
 
     python examples/demo.py --out demo_output
 """

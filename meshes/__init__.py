@@ -1,22 +1,72 @@
-"""What a simulation is made of: meshes, fields, scalars, cases, samples, predictions, and the files they live in."""
+"""What a simulation is made of: meshes, fields, scalars, cases, samples, predictions, and the
+files they live in.
+
+What reads and writes files is imported when it is first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .mesh import Mesh
 from .packed import Cases, Predictions, Samples
 from .prediction import Estimate, Normal, Prediction, Trust, Values
 from .sample import Case, Field, Sample, Scalar
 
+if TYPE_CHECKING:
+    from .folder import Folder, find_cases, read_folder
+    from .reading import MeshFile, MeshFileError, Reader, read_case, read_mesh, read_sample
+    from .roles import Settings
+    from .writing import native_format, write_mesh, write_prediction, write_sample
+
+_LATER = {
+    "Folder": "folder",
+    "MeshFile": "reading",
+    "MeshFileError": "reading",
+    "Reader": "reading",
+    "Settings": "roles",
+    "find_cases": "folder",
+    "native_format": "writing",
+    "read_case": "reading",
+    "read_folder": "folder",
+    "read_mesh": "reading",
+    "read_sample": "reading",
+    "write_mesh": "writing",
+    "write_prediction": "writing",
+    "write_sample": "writing",
+}
+
 __all__ = [
     "Case",
     "Cases",
     "Estimate",
     "Field",
+    "Folder",
     "Mesh",
+    "MeshFile",
+    "MeshFileError",
     "Normal",
     "Prediction",
     "Predictions",
+    "Reader",
     "Sample",
     "Samples",
     "Scalar",
+    "Settings",
     "Trust",
     "Values",
+    "find_cases",
+    "native_format",
+    "read_case",
+    "read_folder",
+    "read_mesh",
+    "read_sample",
+    "write_mesh",
+    "write_prediction",
+    "write_sample",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

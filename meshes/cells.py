@@ -10,8 +10,7 @@ class CellType:
     """One kind of cell.
 
     `corners` are the nodes of the linear cell, which come first in VTK's order; `faces` (of volume
-    cells) and `edges` name corners. `simplices` splits the cell into triangles (surfaces) or
-    tetrahedra (volumes).
+    cells, outwards) and `edges` name corners. `simplices` splits a surface cell into triangles.
     """
 
     name: str
@@ -37,14 +36,11 @@ _HEX_FACES = (
     (0, 3, 2, 1),
     (4, 5, 6, 7),
 )
-_HEX_TETS = ((0, 1, 2, 5), (0, 2, 3, 7), (0, 5, 7, 4), (2, 5, 6, 7), (0, 2, 7, 5))
 # VTK's wedge: the normal of (0, 1, 2) points outwards.
 _WEDGE_EDGES = (*_RING3, (3, 4), (4, 5), (5, 3), (0, 3), (1, 4), (2, 5))
 _WEDGE_FACES = ((0, 1, 2), (3, 5, 4), (0, 3, 4, 1), (1, 4, 5, 2), (2, 5, 3, 0))
-_WEDGE_TETS = ((0, 2, 1, 3), (1, 2, 4, 3), (2, 5, 4, 3))
 _PYRAMID_EDGES = (*_RING4, (0, 4), (1, 4), (2, 4), (3, 4))
 _PYRAMID_FACES = ((0, 3, 2, 1), (0, 1, 4), (1, 2, 4), (2, 3, 4), (3, 0, 4))
-_PYRAMID_TETS = ((0, 1, 2, 4), (0, 2, 3, 4))
 
 
 def _quad(name: str, vtk: int, nodes: int) -> CellType:
@@ -52,19 +48,19 @@ def _quad(name: str, vtk: int, nodes: int) -> CellType:
 
 
 def _hexahedron(name: str, vtk: int, nodes: int) -> CellType:
-    return CellType(name, vtk, nodes, 8, 3, _HEX_EDGES, _HEX_FACES, _HEX_TETS)
+    return CellType(name, vtk, nodes, 8, 3, _HEX_EDGES, _HEX_FACES)
 
 
 def _tetra(name: str, vtk: int, nodes: int) -> CellType:
-    return CellType(name, vtk, nodes, 4, 3, _TETRA_EDGES, _TETRA_FACES, ((0, 1, 2, 3),))
+    return CellType(name, vtk, nodes, 4, 3, _TETRA_EDGES, _TETRA_FACES)
 
 
 def _wedge(name: str, vtk: int, nodes: int) -> CellType:
-    return CellType(name, vtk, nodes, 6, 3, _WEDGE_EDGES, _WEDGE_FACES, _WEDGE_TETS)
+    return CellType(name, vtk, nodes, 6, 3, _WEDGE_EDGES, _WEDGE_FACES)
 
 
 def _pyramid(name: str, vtk: int, nodes: int) -> CellType:
-    return CellType(name, vtk, nodes, 5, 3, _PYRAMID_EDGES, _PYRAMID_FACES, _PYRAMID_TETS)
+    return CellType(name, vtk, nodes, 5, 3, _PYRAMID_EDGES, _PYRAMID_FACES)
 
 
 def _triangle(name: str, vtk: int, nodes: int) -> CellType:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from .mesh import Mesh
 from .morphing import Morph, Morphing
 from .outline import CORNER, Outline, fractions, matched_corners
-from .topology import boundary_loops, oriented, simplices
+from .topology import boundary_loops, simplices
 
 if TYPE_CHECKING:
     from scipy.sparse import csc_array, csr_array
@@ -160,8 +160,8 @@ def _by_factor(matrix: csc_array, right: np.ndarray) -> np.ndarray:
 
 
 def _by_multigrid(matrix: csc_array, right: np.ndarray) -> np.ndarray:
-    """Algebraic multigrid (Ruge and Stueben 1987) as preconditioner: the work grows with the number of
-    points, where that of a factorisation grows faster."""
+    """Algebraic multigrid (Ruge and Stueben 1987) as preconditioner: the work grows with the
+    number of points, where that of a factorisation grows faster."""
     import pyamg
     from scipy.sparse import csr_matrix
 
@@ -178,7 +178,8 @@ def _loop(mesh: Mesh) -> np.ndarray:
     loops = boundary_loops(mesh)
     if len(loops) != 1:
         raise ValueError(
-            f"expected a surface with one closed boundary, got {len(loops)}; it can't be mapped to a disk"
+            f"expected a surface with one closed boundary, got {len(loops)}; it can't be mapped "
+            "to a disk"
         )
     return loops[0]
 

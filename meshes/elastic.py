@@ -36,7 +36,8 @@ class Elastic(Morphing):
         for mesh in meshes:
             if mesh.cell_dim != mesh.dim or mesh.dim < 2:
                 return (
-                    f"it needs cells that fill a space of 2 or 3 dimensions, got cells of dimension "
+                    "it needs cells that fill a space of 2 or 3 dimensions, got cells of "
+                    "dimension "
                     f"{mesh.cell_dim} in {mesh.dim}"
                 )
         return None

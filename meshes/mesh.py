@@ -14,7 +14,6 @@ from jaxtyping import Float, Int
 
 from .cells import CellType, cell_type
 
-
 if TYPE_CHECKING:
     from .topology import Topology
 
@@ -63,7 +62,8 @@ class Mesh:
         if not np.isfinite(points).all():
             bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
             raise ValueError(
-                f"expected finite coordinates, got {len(bad)} points that are not, first point {bad[0]}"
+                f"expected finite coordinates, got {len(bad)} points that are not, first point "
+                f"{bad[0]}"
             )
         cells = {
             name: _checked_cells(name, block, len(points)) for name, block in self.cells.items()
@@ -161,5 +161,6 @@ def _checked_cells(name: str, block: np.ndarray, n_points: int) -> np.ndarray:
 def _check_range(what: str, ids: np.ndarray, n_points: int) -> None:
     if ids.size and (ids.min() < 0 or ids.max() >= n_points):
         raise ValueError(
-            f"expected {what} to name points 0 to {n_points - 1}, got {int(ids.min())} to {int(ids.max())}"
+            f"expected {what} to name points 0 to {n_points - 1}, got {int(ids.min())} to "
+            f"{int(ids.max())}"
         )

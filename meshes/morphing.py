@@ -57,7 +57,8 @@ class _SharedNumbering(Morph):
         if mesh.connectivity != self.reference.connectivity:
             raise ValueError(
                 f"expected the cells of the training meshes ({len(self.reference.points)} points, "
-                f"{self.reference.n_cells} cells in one numbering), got a mesh of {len(mesh.points)} "
+                f"{self.reference.n_cells} cells in one numbering), got a mesh of "
+                f"{len(mesh.points)} "
                 f"points and {mesh.n_cells} cells with other numbers; fit with a morphing that "
                 "does not need a shared numbering"
             )
@@ -92,7 +93,8 @@ def check_one_topology(meshes: Sequence[Mesh], names: Sequence[str]) -> Topology
             for kind, who in sorted(groups.items(), key=lambda g: -len(g[1]))
         )
         raise ValueError(
-            f"expected meshes of one topology, which no morphing can change, got {len(groups)}: {lines}. "
+            f"expected meshes of one topology, which no morphing can change, got {len(groups)}: "
+            f"{lines}. "
             "Fit one surrogate per group, or use a surrogate that takes any mesh"
         )
     return next(iter(groups))

@@ -22,7 +22,8 @@ def facet_normals(
         u, v = (points[faces[:, k]] - points[faces[:, 0]] for k in (1, 2))
         return np.cross(u, v)
     raise ValueError(
-        f"expected segments in 2 or triangles in 3 dimensions, got facets of {faces.shape[1]} corners "
+        f"expected segments in 2 or triangles in 3 dimensions, got facets of {faces.shape[1]} "
+        "corners "
         f"in {points.shape[1]}"
     )
 

@@ -51,7 +51,7 @@ class Outline:
 
 
 def matched_corners(
-    outline: Outline, corners: Int[np.ndarray, " corner"], targets: Float[np.ndarray, "corner dim"]
+    outline: Outline, corners: Int[np.ndarray, " corner"], targets: Float[np.ndarray, "target dim"]
 ) -> Int[np.ndarray, " corner"]:
     """The corners in the cyclic order that brings them closest to `targets` (in bounding boxes).
 
@@ -60,7 +60,8 @@ def matched_corners(
     """
     if len(corners) != len(targets):
         raise ValueError(
-            f"expected a boundary with {len(targets)} corners as in the reference mesh, got one with "
+            f"expected a boundary with {len(targets)} corners as in the reference mesh, got one "
+            "with "
             f"{len(corners)}; a finer boundary or another corner angle may tell them apart"
         )
     where = outline.normalised[corners]

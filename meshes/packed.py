@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeVar, overload
 
@@ -43,10 +42,10 @@ class _Views(Sequence[T]):
 
 @dataclass(frozen=True, eq=False)
 class Meshes(_Views[Mesh]):
-    """One mesh per case; `index[case]` says which of the `distinct` meshes it is."""
+    """One mesh per case; `which[case]` says which of the `distinct` meshes it is."""
 
     distinct: tuple[Mesh, ...]
-    index: Int[np.ndarray, " case"]
+    which: Int[np.ndarray, " case"]
 
     @classmethod
     def pack(cls, meshes: Iterable[Mesh]) -> Meshes:
@@ -64,16 +63,16 @@ class Meshes(_Views[Mesh]):
         return cls(tuple(distinct), np.array(index, dtype=np.int64))
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.which)
 
     def _at(self, i: int) -> Mesh:
-        return self.distinct[self.index[i]]
+        return self.distinct[self.which[i]]
 
     def offsets(self, on: Location) -> Int[np.ndarray, " bound"]:
         """Where each case begins in an array of all points (or cells), and where the last one
         ends."""
         sizes = np.array([mesh.size_of(on) for mesh in self.distinct], dtype=np.int64)
-        return np.concatenate([[0], np.cumsum(sizes[self.index])])
+        return np.concatenate([[0], np.cumsum(sizes[self.which])])
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +116,8 @@ def _same_names(cases: Sequence[Case], maps: Sequence[Mapping[str, Any]], what: 
     for case, other in zip(cases, maps, strict=True):
         if set(other) != set(names):
             raise ValueError(
-                f"expected every case to have the {what} {sorted(names)} that case {cases[0].label} has; "
+                f"expected every case to have the {what} {sorted(names)} that case "
+                f"{cases[0].label} has; "
                 f"case {case.label} has {sorted(other)}"
             )
     return names
@@ -135,7 +135,8 @@ def _pack_fields(
             got = (len(other.values), other.values.shape[2], other.unit, other.on, other.part)
             if want != got:
                 raise ValueError(
-                    f"field {name!r}: expected (times, components, unit, on, part) = {want} as in case "
+                    f"field {name!r}: expected (times, components, unit, on, part) = {want} as "
+                    "in case "
                     f"{cases[0].label}, got {got} in case {case.label}"
                 )
         values = np.concatenate([f.values for f in fields], axis=1)
@@ -155,8 +156,10 @@ def _pack_scalars(
         for case, other in zip(cases, scalars, strict=True):
             if (len(other.value), other.unit) != (len(first.value), first.unit):
                 raise ValueError(
-                    f"{what} {name!r}: expected {len(first.value)} values in {first.unit!r} as in case "
-                    f"{cases[0].label}, got {len(other.value)} in {other.unit!r} in case {case.label}"
+                    f"{what} {name!r}: expected {len(first.value)} values in {first.unit!r} as "
+                    "in case "
+                    f"{cases[0].label}, got {len(other.value)} in {other.unit!r} in case "
+                    f"{case.label}"
                 )
         packed[name] = PackedScalar(np.stack([s.value for s in scalars]), first.unit)
     return packed
@@ -189,7 +192,8 @@ class Cases(_Views[Case]):
         for case in cases:
             if not np.array_equal(case.times, cases[0].times):
                 raise ValueError(
-                    f"expected all cases to have the times of case {cases[0].label} ({len(cases[0].times)} times); "
+                    f"expected all cases to have the times of case {cases[0].label} "
+                    f"({len(cases[0].times)} times); "
                     f"case {case.label} has {len(case.times)} others"
                 )
         meshes = {"": Meshes.pack(c.mesh for c in cases)}

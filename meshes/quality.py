@@ -44,7 +44,8 @@ class Distortion:
 
     def __str__(self) -> str:
         return (
-            f"{self.flipped} of {self.cells} cells flipped, stretch ratio median {self.median:.3g}, "
+            f"{self.flipped} of {self.cells} cells flipped, stretch ratio median "
+            f"{self.median:.3g}, "
             f"worst {self.worst:.3g}"
         )
 

@@ -59,7 +59,8 @@ class _RadialMorph(Morph):
         loops = boundary_loops(mesh)
         if len(loops) != len(self._targets):
             raise ValueError(
-                f"expected a mesh with {len(self._targets)} closed boundaries as the reference, got "
+                f"expected a mesh with {len(self._targets)} closed boundaries as the reference, "
+                "got "
                 f"{len(loops)}; no morphing can open or close a hole"
             )
         outlines = [Outline(mesh.points[loop]) for loop in loops]

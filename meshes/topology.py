@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from .cells import CellType
 from .mesh import Mesh
 
 
@@ -33,13 +34,42 @@ def simplices(mesh: Mesh) -> tuple[Int[np.ndarray, "simplex corner"], Int[np.nda
     parts, parents, start = [], [], 0
     for kind, block in zip(mesh.types, mesh.cells.values(), strict=True):
         if kind.dim == dim:
-            local = np.array(kind.simplices or (tuple(range(kind.corners)),))
-            parts.append(block[:, local].reshape(-1, local.shape[1]))
-            parents.append(np.repeat(np.arange(start, start + len(block)), len(local)))
+            split = _split(kind, block[:, : kind.corners])
+            parts.append(split.reshape(-1, dim + 1))
+            parents.append(np.repeat(np.arange(start, start + len(block)), split.shape[1]))
         start += len(block)
     if not parts:
         return np.empty((0, dim + 1), dtype=np.int32), np.empty(0, dtype=np.int64)
     return np.concatenate(parts), np.concatenate(parents)
+
+
+def _split(
+    kind: CellType, corners: Int[np.ndarray, "cell corner"]
+) -> Int[np.ndarray, "cell simplex vertex"]:
+    """Lines, triangles and tetrahedra as they are, surfaces as their table says. Other volumes as
+    cones from their vertex of least number to the faces away from it, each quadrilateral cut
+    through its vertex of least number: neighbours cut a face they share alike (Dompierre et al.
+    1999, 'How to subdivide pyramids, prisms and hexahedra into tetrahedra')."""
+    if kind.dim < 3 or kind.corners == 4:
+        return corners[:, np.array(kind.simplices or (tuple(range(kind.corners)),))]
+    apex = corners.argmin(axis=1)
+    count = {8: 6, 6: 3, 5: 2}[kind.corners]
+    found = np.empty((len(corners), count, 4), dtype=corners.dtype)
+    for k in range(kind.corners):
+        rows = np.flatnonzero(apex == k)
+        away = [corners[rows][:, list(face)] for face in kind.faces if k not in face]
+        cut = np.concatenate([_cut(face) for face in away], axis=1)
+        found[rows, :, 0] = corners[rows, k][:, None]
+        found[rows, :, 1:] = cut
+    return found
+
+
+def _cut(face: Int[np.ndarray, "cell corner"]) -> Int[np.ndarray, "cell triangle 3"]:
+    """Triangles, or quadrilaterals cut through their vertex of least number."""
+    sides = face.shape[1]
+    turn = (face.argmin(axis=1)[:, None] + np.arange(sides)) % sides
+    ring = np.take_along_axis(face, turn, axis=1)
+    return ring[:, [[0, 1, 2], [0, 2, 3]] if sides == 4 else [[0, 1, 2]]]
 
 
 def signed_measures(
@@ -75,8 +105,9 @@ def oriented(
 def facets(
     cells: Int[np.ndarray, "simplex corner"],
 ) -> tuple[Int[np.ndarray, "facet node"], Int[np.ndarray, " facet"]]:
-    """All facets of the simplices, corner k's opposite facet at row k * simplices + simplex, oriented
-    outwards for oriented simplices; and a code for each, equal for facets of the same points."""
+    """All facets of the simplices, corner k's opposite facet at row k * simplices + simplex,
+    oriented outwards for oriented simplices; and a code for each, equal for facets of the same
+    points."""
     corners = cells.shape[1]
     rows = []
     for k in range(corners):
@@ -172,7 +203,8 @@ def _cycles(follow: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
 
 
 def topology(mesh: Mesh) -> Topology:
-    """The signature by which meshes of one family are told from others (`Mesh.topology` keeps it)."""
+    """The signature by which meshes of one family are told from others (`Mesh.topology` keeps
+    it)."""
     cells, _ = simplices(mesh)
     if not len(cells):
         return Topology(mesh.cell_dim, len(mesh.points), 0, len(mesh.points))

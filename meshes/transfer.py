@@ -11,13 +11,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from .mesh import Mesh
-from .topology import neighbours, oriented, simplices
+from .topology import neighbours, oriented, signed_measures, simplices
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 INSIDE = -1e-10
+FLAT = 1e-14
+"""A simplex of less than this times the power of its longest edge has no inside."""
 MAX_STEPS = 400
+NEAREST, OCTAVES = 16, 2
+"""Candidates for the closest facet among those whose sizes lie within two octaves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +39,8 @@ class Interpolant:
     """A mesh whose cells fill its space, prepared for the location of points.
 
     Triangles and tetrahedra interpolate linearly (P1), quadrilaterals and hexahedra by their
-    isoparametric map (Q1), other cells by the simplices they split into. A walk through a `convex` mesh
-    that ends at its boundary says that the point is outside.
+    isoparametric map (Q1), other cells by the simplices they split into. A walk through a `convex`
+    mesh that ends at its boundary says that the point is outside.
     """
 
     mesh: Mesh
@@ -52,7 +56,11 @@ class Interpolant:
     @cached_property
     def _split(self) -> tuple[np.ndarray, np.ndarray]:
         cells, parents = simplices(self.mesh)
-        return oriented(self.mesh.points, cells), parents
+        # Flat cells hold no point, and no weights can be told in them.
+        edges = self.mesh.points[cells[:, 1:]] - self.mesh.points[cells[:, :1]]
+        size = np.abs(edges).max(axis=(1, 2), initial=0.0) ** self.mesh.dim
+        thick = np.abs(signed_measures(self.mesh.points, cells)) > FLAT * size
+        return oriented(self.mesh.points, cells[thick]), parents[thick]
 
     @cached_property
     def _inverse(self) -> Float[np.ndarray, "simplex dim dim"]:
@@ -61,11 +69,8 @@ class Interpolant:
         edges = self.mesh.points[cells[:, 1:]] - self.mesh.points[cells[:, :1]]
         if self.mesh.dim == 2:
             (a, b), (c, d) = edges[:, 0].T, edges[:, 1].T
-            det = a * d - b * c
-            det = np.where(np.abs(det) < 1e-300, np.inf, det)
-            return np.stack([np.stack([d, -c], 1), np.stack([-b, a], 1)], 1) / det[:, None, None]
-        det = np.linalg.det(edges)
-        edges = np.where((np.abs(det) < 1e-300)[:, None, None], np.eye(self.mesh.dim), edges)
+            det = (a * d - b * c)[:, None, None]
+            return np.stack([np.stack([d, -c], 1), np.stack([-b, a], 1)], 1) / det
         return np.linalg.inv(edges.swapaxes(1, 2))
 
     @cached_property
@@ -171,16 +176,22 @@ def closest_on_facets(
 ) -> tuple[
     Int[np.ndarray, "point corner"], Float[np.ndarray, "point corner"], Float[np.ndarray, " point"]
 ]:
-    """The facet (point, segment or triangle) closest to each point, the weights of its corners there,
-    and the distance. Candidates are the facets with the nearest centres and one at the nearest point.
+    """The facet (point, segment or triangle) closest to each point, the weights of its corners
+    there, and the distance. Candidates are the facets with the nearest centres among those of about one
+    size, of every size, and one at the nearest point.
     """
     from scipy.spatial import cKDTree
 
-    centres = points[faces].mean(axis=1)
-    k = min(16, len(faces))
-    near = cKDTree(centres).query(x, k=k)[1].reshape(len(x), k)
+    corners = points[faces]
+    centres = corners.mean(axis=1)
+    radius = np.linalg.norm(corners - centres[:, None], axis=-1).max(axis=1)
+    sizes = np.floor(np.log2(np.maximum(radius / max(radius.max(), 1e-300), 1e-12)) / OCTAVES)
     owner = np.zeros(len(points), dtype=np.int64)
-    candidates = [near]
+    candidates = []
+    for size in np.unique(sizes):
+        alike = np.flatnonzero(sizes == size)
+        k = min(NEAREST, len(alike))
+        candidates.append(alike[cKDTree(centres[alike]).query(x, k=k)[1].reshape(len(x), k)])
     used = np.unique(faces)
     nearest = used[cKDTree(points[used]).query(x)[1]]
     for corner in range(faces.shape[1]):

@@ -51,14 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; exit 0 done, 1 fatal (a wrong option too), 2 some cases failed, 130
     interrupted."""
     command = typer.main.get_command(app)
-    usage_error = typer.BadParameter.__mro__[2]
+    # What typer raises for a wrong call; its base class is not public by name.
+    usage_error: Any = typer.BadParameter.__mro__[2]
     try:
         code = command.main(args=arguments, prog_name="fieldcast", standalone_mode=False)
     except usage_error as error:
-        error.show()  # type: ignore[attr-defined]
+        error.show()
         code = FATAL
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted; nothing was left half-written", err=True)
         code = INTERRUPTED
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "error: this is a defect in fieldcast, please report it with the lines above", err=True
         )
         code = FATAL
+    if code == INTERRUPTED:
+        typer.echo("interrupted; nothing was left half-written", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -365,7 +367,8 @@ def _fit_lines(predictor: Predictor) -> list[str]:
     ]
     for name, entry in report.get("fields", {}).items():
         lines.append(
-            f"{name}: {entry['modes']} modes, error there and back {entry['round_trip']:.2e}, with the "
+            f"{name}: {entry['modes']} modes, error there and back {entry['round_trip']:.2e}, "
+            "with the "
             f"modes {entry['projection']:.2e}"
         )
     for name, entry in report.get("leave_one_out", {}).items():

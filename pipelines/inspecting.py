@@ -88,7 +88,8 @@ def inspection_lines(content: Mapping[str, Any]) -> list[str]:
     """The same for people."""
     low, mean, high = content["nodes"]
     lines = [
-        f"{content['cases']} cases, {content['solved']} of them solved; {low} to {high} nodes (mean {mean}); "
+        f"{content['cases']} cases, {content['solved']} of them solved; {low} to {high} nodes "
+        f"(mean {mean}); "
         f"cells: {', '.join(content['cells']) or 'none'}",
     ]
     lines += [f"  {count} x {kind}" for kind, count in content["topologies"].items()]

@@ -55,7 +55,8 @@ def evaluate(
         missing = (wanted[0] - set(sample.fields)) | (wanted[1] - set(sample.scalars))
         if missing:
             raise ValueError(
-                f"case {sample.case.label}: expected the outputs {sorted(missing)} to compare with, "
+                f"case {sample.case.label}: expected the outputs {sorted(missing)} to compare "
+                "with, "
                 "they are not there; evaluate needs solved cases"
             )
     cases = [s.case for s in samples]

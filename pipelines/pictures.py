@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 DPI = 110
 
 
-def _figure(*size: float) -> Figure:
+def _figure(width: float, height: float) -> Figure:
     # The object interface: no display, no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

@@ -19,10 +19,15 @@ from . import pictures
 from .learning import MODEL, Evaluation
 
 LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95, 0.99)
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}
-td:first-child,th:first-child{text-align:left}img{max-width:100%}.warn{background:#fff3cd;padding:.5em 1em}
-.reject{color:#b00}.flag{color:#a60}.best{font-weight:600}small{color:#666}"""
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
+table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}
+td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}
+td:first-child,th:first-child{text-align:left}
+img{max-width:100%}
+.warn{background:#fff3cd;padding:.5em 1em}
+.reject{color:#b00}.flag{color:#a60}.best{font-weight:600}small{color:#666}
+"""
 
 
 def write_report(
@@ -99,8 +104,10 @@ def _scores(evaluation: Evaluation) -> str:
         )
     head = ("output", *names, "Q2 of the model", "inside the 95 % interval")
     return (
-        f"<h2>Scores on {evaluation.cases} cases</h2>{_table(head, rows)}{warning}<p><small>Relative "
-        "root mean square error (RRMSE), lower is better. For fields the last column is the share of "
+        f"<h2>Scores on {evaluation.cases} "
+        f"cases</h2>{_table(head, rows)}{warning}<p><small>Relative "
+        "root mean square error (RRMSE), lower is better. For fields the last column is the "
+        "share of "
         "points, averaged over simulations; for scalars the share of simulations.</small></p>"
     )
 

@@ -52,7 +52,8 @@ def parameter_values(solver: type[Solver] | Solver, case: Case) -> dict[str, flo
     missing = set(solver.parameters) - set(case.parameters)
     if missing:
         raise ValueError(
-            f"case {case.label}: expected parameters {dict(solver.parameters)}, {sorted(missing)} are missing"
+            f"case {case.label}: expected parameters {dict(solver.parameters)}, "
+            f"{sorted(missing)} are missing"
         )
     given = case.parameters
     return {

@@ -141,7 +141,8 @@ def read_header(path: Path) -> dict[str, Any]:
     content = _json(path, text.encode())
     if content.get("format") != FORMAT:
         raise BundleError(
-            f"{path}: expected format {FORMAT}, got {content.get('format')!r}; install a newer fieldcast"
+            f"{path}: expected format {FORMAT}, got {content.get('format')!r}; install a newer "
+            "fieldcast"
         )
     return content
 
@@ -177,7 +178,8 @@ def _check_layout(path: Path, header: Mapping[str, Any], room: int) -> None:
         ) from error
     if end != room:
         raise BundleError(
-            f"{path}: expected {end} bytes of arrays, got {room}; the file is truncated or has a tail"
+            f"{path}: expected {end} bytes of arrays, got {room}; the file is truncated or has a "
+            "tail"
         )
 
 

@@ -16,6 +16,7 @@ from fieldcast.meshes.chart import Chart, Passage
 from fieldcast.meshes.mass import mass_matrix
 from fieldcast.meshes.morphing import Morphing, check_one_topology, choose_morphing
 from fieldcast.meshes.packed import PackedField
+from fieldcast.meshes.sample import Location
 from fieldcast.meshes.threads import side_by_side
 from fieldcast.meshes.topology import signed_measures, simplices
 
@@ -74,7 +75,7 @@ def make_chart(cases: Cases, morphing: Morphing | None) -> tuple[Chart, str]:
         ValueError: topologies differ, or the morphing can't serve these meshes.
     """
     meshes = cases.meshes[""]
-    names = [cases[int(i)].label for i in np.unique(meshes.index, return_index=True)[1]]
+    names = [cases[int(i)].label for i in np.unique(meshes.which, return_index=True)[1]]
     reference = meshes[len(meshes) // 2]
     if morphing is None:
         morphing, why = choose_morphing(meshes.distinct, names)
@@ -93,12 +94,7 @@ def carry(samples: Samples, morphing: Morphing | None, progress: Progress = quie
     Raises:
         ValueError: as `make_chart`; fields on parts of a case, which are not carried.
     """
-    for name, found in (*samples.fields.items(), *samples.cases.fields.items()):
-        if found.part:
-            raise ValueError(
-                f"field {name!r}: expected fields on the case's own mesh, got one on the part "
-                f"{found.part!r}; make that part the mesh (--mesh) or leave the field out"
-            )
+    _refuse_parts(samples)
     chart, why = make_chart(samples.cases, morphing)
     n = len(samples)
     groups = {"known": samples.cases.fields, "fields": samples.fields}
@@ -130,6 +126,15 @@ def carry(samples: Samples, morphing: Morphing | None, progress: Progress = quie
     return Carried(
         chart, why, samples, coordinates, room["known"], room["fields"], passages, clamped, flipped
     )
+
+
+def _refuse_parts(samples: Samples) -> None:
+    for name, found in (*samples.fields.items(), *samples.cases.fields.items()):
+        if found.part:
+            raise ValueError(
+                f"field {name!r}: expected fields on the case's own mesh, got one on the part "
+                f"{found.part!r}; make that part the mesh (--mesh) or leave the field out"
+            )
 
 
 def named_passage(chart: Chart, cases: Cases, i: int) -> Passage:
@@ -203,14 +208,14 @@ class Embedding:
     def passages(self, cases: Cases) -> list[Passage]:
         """One per case; equal meshes share theirs."""
         meshes = cases.meshes[""]
-        first = np.unique(meshes.index, return_index=True)[1]
+        first = np.unique(meshes.which, return_index=True)[1]
         distinct = list(
             side_by_side(lambda i: named_passage(self.chart, cases, int(i)), first.tolist())
         )
-        return [distinct[k] for k in meshes.index]
+        return [distinct[k] for k in meshes.which]
 
     @cached_property
-    def stacks(self) -> dict[str, tuple[np.ndarray, dict[str, slice]]]:
+    def stacks(self) -> dict[Location, tuple[np.ndarray, dict[str, slice]]]:
         """By location: the columns [mean, residual, modes] of all fields there, (entity, column)
         together so that one product transports them, and where each field's begin."""
         made = {}
@@ -254,9 +259,11 @@ def embed(
         weight = carried.weight(on) if sizes.weighted else None
         return Pod.fit(snapshots.copy(), sizes.shape_modes, weight, sizes.shape_tolerance)
 
-    shape = None if carried.coordinates is None else inputs(carried.coordinates, "point")
+    shape, columns = None, {}
+    if carried.coordinates is not None:
+        shape = inputs(carried.coordinates, "point")
+        columns["shape"] = shape.encode(carried.coordinates)
     known = {k: inputs(s, samples.cases.fields[k].on) for k, s in carried.known.items()}
-    columns = {} if shape is None else {"shape": shape.encode(carried.coordinates)}
     columns |= {k: pod.encode(carried.known[k]) for k, pod in known.items()}
     bases, coefficients, errors = {}, {}, {}
     for name, snapshots in carried.fields.items():
@@ -265,7 +272,7 @@ def embed(
         weight = carried.weight(samples.fields[name].on) if sizes.weighted else None
         pod = Pod.fit(values, sizes.modes, weight)
         coefficients[name] = (
-            values.reshape(len(values), -1) @ pod.dual.reshape(len(pod.modes), -1).T
+            values.reshape(len(values), -1) @ pod.dual.reshape(len(pod.modes), pod.mean.size).T
         )
         kind = FieldKind.of(samples.fields[name])
         residual, errors[name] = _left_out(carried, name, pod, coefficients[name], logarithmic)
@@ -281,7 +288,8 @@ def _check_logarithmic(carried: Carried, names: Sequence[str]) -> None:
             )
         if carried.fields[name].min() <= 0:
             raise ValueError(
-                f"logarithmic: expected field {name!r} to be positive everywhere, its least value is "
+                f"logarithmic: expected field {name!r} to be positive everywhere, its least "
+                "value is "
                 f"{carried.fields[name].min():.3g}"
             )
 

@@ -24,8 +24,9 @@ class Transform:
 
     @classmethod
     def suited_to(cls, values: np.ndarray) -> Transform:
-        """The logarithm for values of one sign that span more than a factor of `SPREAD`: it makes sums of
-        products. Where they span more than `WIDE`, only if it makes the sampling more even."""
+        """The logarithm for values of one sign that span more than a factor of `SPREAD`: it makes
+        sums of products. Where they span more than `WIDE`, only if it makes the sampling more
+        even."""
         sign = one_sign(values)
         size = np.abs(values).ravel()
         if not sign or size.max() <= SPREAD * size.min():

@@ -31,7 +31,7 @@ JITTER = 1e-10
 BOUNDS = {"lengthscale": (-5.0, 7.0), "signal": (-7.0, 6.0), "linear": (-18.0, 6.0)}
 NOISE_BOUNDS = (-18.0, 1.0)
 FIRST_LENGTHS = (0.65, 0.1)
-LEAVE_ONE_OUT, FOLDS, FOLD_ITERATIONS = 40, 10, 30
+FOLD_ITERATIONS = 30
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,9 @@ class Likelihood:
 
 
 def start_points(d: int, training: Training, seed: int) -> list[Float[np.ndarray, " parameter"]]:
-    """Starts of the search: the first with long, the second with short length scales, the others random.
-    Typical distances of standardised points grow as sqrt(d), and so do the length scales tried."""
+    """Starts of the search: the first with long, the second with short length scales, the others
+    random. Typical distances of standardised points grow as sqrt(d), and so do the length scales
+    tried."""
     rng = np.random.default_rng(seed)
     off = -40.0
     starts = []
@@ -179,8 +180,8 @@ class GaussianProcess:
     """A trained process for outputs that share one kernel.
 
     Tensors: `x` (n, input) training inputs, `factor` (n, n) Cholesky factor of the kernel matrix,
-    `alpha` (n, output) = K^-1 y. Outputs are y * `scale` + `shift`, each (output,). `inflation` (output,)
-    multiplies every variance, noise included: what cross-validation found it to lack.
+    `alpha` (n, output) = K^-1 y. Outputs are y * `scale` + `shift`, each (output,). `inflation`
+    (output,) multiplies every variance, noise included: what cross-validation found it to lack.
     """
 
     x: Tensor
@@ -260,7 +261,7 @@ class GaussianProcess:
 
 def standardisation(y: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each column; 1 for a constant one."""
-    scale = y.std(0, unbiased=False)
+    scale = (y - y.mean(0)).square().mean(0).sqrt()
     floor = 1e-12 * y.abs().amax(0).clamp(min=1e-300)
     return y.mean(0), torch.where(scale > floor, scale, torch.ones_like(scale))
 
@@ -283,18 +284,18 @@ def fit_gps(
     training: Training,
     *,
     seed: int = 0,
-    validated: Sequence[bool] = (),
+    folds: Sequence[int] = (),
     done: Callable[[int], None] = lambda count: None,
 ) -> list[GaussianProcess]:
-    """One process per member of `outputs`, each (n, m): its m columns share a kernel; where `validated`,
-    its variance is set by cross-validation. On the CPU they are trained side by side, one thread
-    each; the answer does not depend on how many."""
+    """One process per member of `outputs`, each (n, m): its m columns share a kernel; where
+    `validated`, its variance is set by cross-validation. On the CPU they are trained side by side,
+    one thread each; the answer does not depend on how many."""
 
     def train(item: tuple[int, Tensor]) -> GaussianProcess:
         k, y = item
         process = fit_gp(x, y, training, seed + k)
-        if k < len(validated) and validated[k]:
-            process = with_validated_variance(process, y, training, seed + k)
+        if k < len(folds) and folds[k]:
+            process = with_validated_variance(process, y, training, folds[k])
         done(1)
         return process
 
@@ -304,7 +305,8 @@ def fit_gps(
 
 
 def fit_gp(x: Tensor, y: Tensor, training: Training, seed: int = 0) -> GaussianProcess:
-    """The process of greatest likelihood (or posterior) for outputs `y` (n, m) that share a kernel."""
+    """The process of greatest likelihood (or posterior) for outputs `y` (n, m) that share a
+    kernel."""
     shift, scale = standardisation(y)
     likelihood = Likelihood(x, (y - shift) / scale, training)
     h, nll = maximise(likelihood, start_points(x.shape[1], training, seed))
@@ -312,21 +314,20 @@ def fit_gp(x: Tensor, y: Tensor, training: Training, seed: int = 0) -> GaussianP
 
 
 def with_validated_variance(
-    process: GaussianProcess, y: Tensor, training: Training, seed: int
+    process: GaussianProcess, y: Tensor, training: Training, folds: int
 ) -> GaussianProcess:
     """The process with every variance multiplied by the mean squared residual, in its own units of
     variance, of cross-validation with kernels fitted anew (never below 1).
 
     With few simulations the kernel of greatest likelihood explains noise away; residuals at points
-    that it has not seen tell. Folds: each point alone up to 40, else 10.
+    that it has not seen tell.
     """
     n = len(process.x)
-    folds = n if n <= LEAVE_ONE_OUT else FOLDS
-    order = np.random.default_rng(seed).permutation(n)
+    order = np.random.default_rng(n).permutation(n)
     # The optimum of all points is where each fold's search begins: few iterations suffice.
     short = replace(training, iterations=FOLD_ITERATIONS)
     total = torch.zeros_like(process.scale)
-    for part in np.array_split(order, folds):
+    for part in np.array_split(order, min(folds, n)):
         rest = torch.as_tensor(np.setdiff1d(order, part))
         held = torch.as_tensor(part)
         shift, scale = standardisation(y[rest])

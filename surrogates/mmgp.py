@@ -25,9 +25,10 @@ from .reduced import Model, Reduced, Task
 from .regression import Processes
 from .surrogate import Progress
 
-
-FEW = 100
-"""Up to this many cases the variances of field coefficients, too, are set by cross-validation."""
+FEW, FIELD_FOLDS = 100, 5
+"""Up to so many cases the variances of field coefficients are cross-validated, in so many folds."""
+ONE_BY_ONE, SCALAR_FOLDS = 40, 10
+"""Those of scalars always: up to so many cases each is left out alone, else a fold at a time."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,17 @@ class MMGP(Reduced):
             progress("train", count, len(outputs))
 
         modes = sum(len(group) for group in columns.values())
-        few = len(task.x) <= FEW
-        validated = [few] * modes + [True] * (len(outputs) - modes)
-        gps = fit_gps(task.x, outputs, self.training, seed=seed, validated=validated, done=done)
+        n = len(task.x)
+        folds = [FIELD_FOLDS if n <= FEW else 0] * modes
+        folds += [n if n <= ONE_BY_ONE else SCALAR_FOLDS] * (len(outputs) - modes)
+        gps = fit_gps(task.x, outputs, self.training, seed=seed, folds=folds, done=done)
         found = iter(gps)
         fields = {k: Processes([next(found) for _ in group]) for k, group in columns.items()}
         scalars, transforms = {}, {}
         for name, choices in variants.items():
             tried = [(t, next(found)) for t in choices]
-            transforms[name], best = min(tried, key=lambda c: _density(*c, task.scalars[name]))
+            densities = [_density(t, process, task.scalars[name]) for t, process in tried]
+            transforms[name], best = tried[int(np.argmin(densities))]
             scalars[name] = Processes([best])
         report = {"leave_one_out": _leave_one_out(task, scalars, transforms)}
         return Model(fields, scalars, transforms), report

@@ -59,11 +59,11 @@ class Pod:
     ) -> Float[np.ndarray, "case mode"]:
         """Coefficients a_k = <s - mean, modes_k>."""
         n, keep = len(snapshots), len(self.modes)
-        return (snapshots - self.mean).reshape(n, -1) @ self.dual.reshape(keep, -1).T
+        return (snapshots - self.mean).reshape(n, -1) @ self.dual.reshape(keep, self.mean.size).T
 
     def decode(self, a: Float[np.ndarray, "case mode"]) -> Float[np.ndarray, "case channel node"]:
         """Snapshots from coefficients."""
-        flat = a @ self.modes.reshape(len(self.modes), -1)
+        flat = a @ self.modes.reshape(len(self.modes), self.mean.size)
         return flat.reshape(len(a), *self.mean.shape) + self.mean
 
 

@@ -59,6 +59,7 @@ def _made(cls: Any, values: Mapping[str, Any]) -> Any:
         return cls(**settings)
     except TypeError as error:
         raise ValueError(
-            f"expected settings that the installed {values.get('name', 'plugin')!r} takes: {error}; "
+            f"expected settings that the installed {values.get('name', 'plugin')!r} takes: "
+            f"{error}; "
             "it may be of another version than the model"
         ) from error

@@ -280,9 +280,9 @@ class ReducedPredictor(Differentiable):
 
 
 def _on_cpu(answer: Answer) -> Answer:
-    return Answer(
-        *(None if t is None else t.cpu() for t in (answer.mean, answer.epistemic, answer.noise))
-    )  # type: ignore[arg-type]
+    epistemic = None if answer.epistemic is None else answer.epistemic.cpu()
+    noise = None if answer.noise is None else answer.noise.cpu()
+    return Answer(answer.mean.cpu(), epistemic, noise)
 
 
 def _back(sign: int, centre: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, Any]:

@@ -53,10 +53,12 @@ class _Chain:
     def _by_columns(self, regression: Regression) -> tuple[np.ndarray, np.ndarray]:
         """Mean (output,) and its derivatives (output, all columns) by the raw columns."""
         features = self.predictor.features
-        jacobian = torch.autograd.functional.jacobian(lambda x: regression(x).mean[0], self.x)
-        every = np.zeros((jacobian.shape[0], len(features.keep)))
-        every[:, features.keep] = jacobian[:, 0].numpy() / features.scale
-        return regression(self.x).mean[0].numpy(), every
+        mean = regression(self.x).mean[0].numpy()
+        every = np.zeros((len(mean), len(features.keep)))
+        if len(mean):
+            slope = torch.autograd.functional.jacobian(lambda x: regression(x).mean[0], self.x)
+            every[:, features.keep] = slope[:, 0].numpy() / features.scale
+        return mean, every
 
     def _split(self, every: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Derivatives (output, time) by each parameter and (output, coefficient) by the shape."""

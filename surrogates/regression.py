@@ -88,11 +88,11 @@ class Processes(Regression):
         """From `state`."""
         members = []
         for k, kernel in enumerate(state.values["kernels"]):
-            tensors = [torch.as_tensor(state.arrays[f"{k}/{name}"]) for name in TENSORS]
+            tensors = {name: torch.as_tensor(state.arrays[f"{k}/{name}"]) for name in TENSORS}
             h = Hyperparameters(
                 np.array(kernel["lengthscale"]), kernel["signal"], kernel["linear"], kernel["noise"]
             )
-            members.append(GaussianProcess(*tensors, h, float("nan")))
+            members.append(GaussianProcess(**tensors, hyperparameters=h, nll=float("nan")))
         return cls(members)
 
 

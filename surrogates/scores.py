@@ -23,8 +23,8 @@ class Score:
 
 
 def rrmse_field(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
-    """sqrt(mean_i(mean(|u_i - v_i|^2) / max|u_i|^2)) over cases i; arrays (time, point, component), |.|
-    the length of the vector at a point."""
+    """sqrt(mean_i(mean(|u_i - v_i|^2) / max|u_i|^2)) over cases i; arrays (time, point,
+    component), |.| the length of the vector at a point."""
     terms = [
         np.mean(((u - v) ** 2).sum(axis=-1)) / max(float((u**2).sum(axis=-1).max()), 1e-300)
         for u, v in zip(truth, found, strict=True)

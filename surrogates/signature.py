@@ -79,7 +79,8 @@ class Signature:
         """
         if case.mesh.dim != self.dim:
             raise ValueError(
-                f"case {case.label}: expected points with {self.dim} coordinates as in the training "
+                f"case {case.label}: expected points with {self.dim} coordinates as in the "
+                "training "
                 f"set, got {case.mesh.dim}"
             )
         parameters = {}

@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("meshes", "solvers", "surrogates", "pipelines")
 SOURCES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
+HEAVY = {"torch", "vtk", "vtkmodules", "pyvista", "scipy", "meshio", "h5py"}
 ALL = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "examples").glob("*.py")])
 
 
@@ -72,7 +73,8 @@ def run_python(code: str) -> float:
 def test_importing_meshes_is_light():
     code = (
         "import fieldcast.meshes, sys; "
-        "bad = {'torch', 'vtk', 'vtkmodules', 'pyvista', 'scipy', 'meshio', 'h5py'} & set(sys.modules); "
+        "bad = {'torch', 'vtk', 'vtkmodules', 'pyvista', 'scipy', 'meshio', 'h5py'} & "
+        "set(sys.modules); "
         "assert not bad, bad"
     )
     run_python(code)
@@ -85,6 +87,7 @@ def test_importing_meshes_is_light():
 def test_command_line_help_is_light():
     code = (
         "import fieldcast.pipelines.cli, sys; "
-        "bad = {'torch', 'vtk', 'vtkmodules', 'pyvista', 'scipy'} & set(sys.modules); assert not bad, bad"
+        "bad = {'torch', 'vtk', 'vtkmodules', 'pyvista', 'scipy'} & set(sys.modules); assert not "
+        "bad, bad"
     )
     run_python(code)

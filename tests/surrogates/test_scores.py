@@ -1,0 +1,72 @@
+"""Errors as published, and counted per simulation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from manufactured import linear
+
+from fieldcast.meshes import Estimate, Field, Prediction
+from fieldcast.surrogates.scores import q2, rrmse_field, rrmse_scalar, score
+
+DATA = Path(__file__).parents[1] / "data" / "tensile2d_reference"
+# Casenave, Staber and Roynard 2023 (arXiv:2305.12871), table 4: the network's errors on Tensile2d.
+PUBLISHED = {"max_von_mises": 4.4e-3, "max_U2_top": 1.0, "max_sig22_top": 1.0}
+
+
+def test_relative_to_the_largest_value_of_each_case():
+    truth = [np.array([[[1.0], [2.0]]]), np.array([[[10.0], [-20.0], [5.0]]])]
+    found = [truth[0] + 0.2, truth[1] - 2.0]
+    assert rrmse_field(truth, found) == pytest.approx(0.1, rel=1e-12)
+    assert rrmse_field(truth, truth) == 0.0
+    assert rrmse_field([1e3 * t for t in truth], [1e3 * f for f in found]) == pytest.approx(0.1)
+
+
+def test_vectors_are_measured_by_their_length():
+    truth = [np.array([[[3.0, 4.0], [0.0, 0.0]]])]
+    found = [truth[0] + np.array([0.3, 0.4])]
+    assert rrmse_field(truth, found) == pytest.approx(0.1, rel=1e-12)
+
+
+def test_scalars_relative_to_themselves():
+    assert rrmse_scalar(np.array([1.0, -10.0]), np.array([1.1, -11.0])) == pytest.approx(0.1)
+
+
+def test_q2_is_one_for_the_truth_and_zero_for_its_mean():
+    truth = np.random.default_rng(0).normal(size=50)
+    assert q2(truth, truth) == 1.0
+    assert q2(truth, np.full(50, truth.mean())) == pytest.approx(0.0, abs=1e-12)
+    assert q2(truth, -truth) < 0
+
+
+def predictions(samples, error, std):
+    return [
+        Prediction(
+            s.case,
+            {"u": Field(s.fields["u"].values + error, "K")},
+            None if std is None else {"u": Field(np.full_like(s.fields["u"].values, std), "K")},
+            {"s": Estimate(s.scalars["s"].value + error, None if std is None else np.array([std]))},
+        )
+        for s in samples
+    ]
+
+
+@pytest.mark.parametrize(("std", "expected"), [(1.0, 1.0), (0.4, 0.0), (None, None)])
+def test_coverage_of_a_known_error(std, expected):
+    """An error of 1 lies within 1.96 standard deviations of 1 and outside those of 0.4."""
+    samples = linear(5)
+    found = score(samples, predictions(samples, 1.0, std))
+    assert found["u"].coverage == expected
+    assert found["s"].coverage == expected
+    assert found["u"].rrmse == pytest.approx(1e-5, rel=1e-3)
+
+
+def test_nothing_to_score():
+    with pytest.raises(ValueError, match="at least one sample"):
+        score([], [])
+
+
+def test_another_number_of_predictions_is_refused():
+    samples = linear(5)
+    with pytest.raises(ValueError, match="zip"):
+        score(samples, predictions(samples[:4], 0.0, None))

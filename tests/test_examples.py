@@ -1,0 +1,44 @@
+"""Examples run and give the numbers that they should."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from fieldcast.meshes import read_case
+from fieldcast.surrogates import load
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_demo(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "demo.py"), "--out", str(tmp_path)]
+    options = ["--train", "24", "--new", "4", "--size", "0.09"]
+    subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+    statuses = {
+        o["status"] for o in json.loads((tmp_path / "predictions/manifest.json").read_text())
+    }
+    assert statuses <= {"ok", "flagged"}
+    scores = load(tmp_path / "plate.fieldcast").card.scores["scores"]
+    for output in ("U2", "sig22", "max_von_mises"):
+        assert scores["model"][output]["rrmse"] < scores["mean field"][output]["rrmse"] / 3
+
+
+def test_a_stored_model_of_each_release_stays_readable():
+    """The README's lines on the model that release 0.1 wrote; its answer was stored with it."""
+    data = ROOT / "tests" / "data" / "release-0.1"
+    model = load(data / "plate.fieldcast")
+    [p] = model.predict([read_case(data / "new.vtu", parameters={"P": -45})])
+    stored = json.loads((data / "answer.json").read_text())
+    np.testing.assert_allclose(p.mean["U2"].values[0, :5, 0], stored["U2"], rtol=1e-9)
+    np.testing.assert_allclose(
+        float(p.scalars["max_von_mises"]), stored["max_von_mises"], rtol=1e-9
+    )
+    lower, upper = p.interval(0.95)
+    assert float(lower.scalars["max_von_mises"]) < float(p.scalars["max_von_mises"])
+    assert (lower.fields["U2"].values < upper.fields["U2"].values).all()
