@@ -287,9 +287,9 @@ def fit_gps(
     folds: Sequence[int] = (),
     done: Callable[[int], None] = lambda count: None,
 ) -> list[GaussianProcess]:
-    """One process per member of `outputs`, each (n, m): its m columns share a kernel; where
-    `validated`, its variance is set by cross-validation. On the CPU they are trained side by side,
-    one thread each; the answer does not depend on how many."""
+    """One process per member of `outputs`, each (n, m): its m columns share a kernel. `folds` (one
+    per member, 0: none) says in how many parts its variance is cross-validated. On the CPU they
+    are trained side by side, one thread each; the answer does not depend on how many."""
 
     def train(item: tuple[int, Tensor]) -> GaussianProcess:
         k, y = item

@@ -3,17 +3,17 @@ the chain rule through the linear maps around it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fieldcast.meshes import Case, Cases
 from fieldcast.meshes.chart import Passage
 
 from .features import Transform
-from .regression import Regression
 from .surrogate import Gradient
 
 if TYPE_CHECKING:
@@ -50,15 +50,15 @@ class _Chain:
         self.predictor, self.cases, self.passage = predictor, cases, passage
         self.x = torch.as_tensor(predictor.features.standardised(raw))
 
-    def _by_columns(self, regression: Regression) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (output,) and its derivatives (output, all columns) by the raw columns."""
+    def _by_columns(self, values: Callable[[Tensor], Tensor]) -> np.ndarray:
+        """Derivatives (output, all columns) of `values` (output,) by the raw columns."""
         features = self.predictor.features
-        mean = regression(self.x).mean[0].numpy()
-        every = np.zeros((len(mean), len(features.keep)))
-        if len(mean):
-            slope = torch.autograd.functional.jacobian(lambda x: regression(x).mean[0], self.x)
-            every[:, features.keep] = slope[:, 0].numpy() / features.scale
-        return mean, every
+        if not values(self.x).numel():  # a field that is the same in all cases has no modes
+            return np.zeros((0, len(features.keep)))
+        jacobian = torch.autograd.functional.jacobian(values, self.x)
+        every = np.zeros((jacobian.shape[0], len(features.keep)))
+        every[:, features.keep] = jacobian[:, 0].numpy() / features.scale
+        return every
 
     def _split(self, every: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Derivatives (output, time) by each parameter and (output, coefficient) by the shape."""
@@ -76,10 +76,17 @@ class _Chain:
 
     def scalar(self, name: str) -> Gradient:
         """Of a predicted scalar."""
-        mean, every = self._by_columns(self.predictor.model.scalars[name])
-        transform = self.predictor.model.transforms.get(name, Transform())
-        every = every * _slope(transform, mean)[:, None]
-        parameters, shape = self._split(every)
+        regression = self.predictor.model.scalars[name]
+        sign = self.predictor.model.transforms.get(name, Transform()).sign
+
+        def values(x: Tensor) -> Tensor:
+            found = regression(x)
+            if not sign or found.epistemic is None or found.noise is None:
+                return found.mean[0]
+            # The mean of a log-normal, as predicted.
+            return sign * torch.exp(found.mean[0] + 0.5 * (found.epistemic[0] + found.noise))
+
+        parameters, shape = self._split(self._by_columns(values))
         points = None
         if self.predictor.embedding.shape is not None:
             points = np.einsum("tk,kpd->tpd", shape, self._shape_by_points())
@@ -89,7 +96,9 @@ class _Chain:
         """Of a predicted field."""
         embedding = self.predictor.embedding
         basis = embedding.fields[name]
-        mean, every = self._by_columns(self.predictor.model.fields[name])
+        regression = self.predictor.model.fields[name]
+        mean = regression(self.x).mean[0].numpy()
+        every = self._by_columns(lambda x: regression(x).mean[0])
         stack, places = embedding.stacks[basis.kind.on]
         columns = self.passage.from_common(stack[:, places[name]], basis.kind.on)
         channels = len(basis.pod.mean)
@@ -116,8 +125,3 @@ class _Chain:
         if not self.predictor.embedding.chart.shared_numbering:
             dual = self.passage.inward.T @ dual
         return dual.reshape(len(dual), len(pod.modes), -1).transpose(1, 0, 2)
-
-
-def _slope(transform: Transform, centre: np.ndarray) -> np.ndarray:
-    """d value / d transformed value at the median."""
-    return transform.inverse(centre) if transform.sign else np.ones_like(centre)

@@ -26,7 +26,10 @@ def answered(mesh, p, q, name):
     conductance = np.exp(0.8 * p * x[:, 0] + 0.3 * q + wave * height)
     case = Case(
         mesh,
-        {"load": Scalar(np.array([1e5 * (1 + 0.01 * p)]), "Pa"), "angle": Scalar(np.array([q]), "rad")},
+        {
+            "load": Scalar(np.array([1e5 * (1 + 0.01 * p)]), "Pa"),
+            "angle": Scalar(np.array([q]), "rad"),
+        },
         name=name,
     )
     fields = {
@@ -35,7 +38,9 @@ def answered(mesh, p, q, name):
         "conductance": Field.steady(conductance, "W/K"),
     }
     decades = Scalar(np.array([1e-3 * np.exp(2.5 * p + q * width)]), "N")
-    return Sample(case, fields, {"decades": decades, "signed": Scalar(np.array([p + q * width]), "m")})
+    return Sample(
+        case, fields, {"decades": decades, "signed": Scalar(np.array([p + q * width]), "m")}
+    )
 
 
 @lru_cache(maxsize=4)

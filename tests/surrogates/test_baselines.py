@@ -23,8 +23,12 @@ def test_the_mean_field_is_the_mean():
 def test_the_nearest_case_is_a_training_case():
     samples = linear(8)
     predictor = NearestCase().fit(samples)
-    for sample, prediction in zip(samples, predictor.predict([s.case for s in samples]), strict=True):
-        np.testing.assert_allclose(prediction.mean["u"].values, sample.fields["u"].values, rtol=1e-12)
+    for sample, prediction in zip(
+        samples, predictor.predict([s.case for s in samples]), strict=True
+    ):
+        np.testing.assert_allclose(
+            prediction.mean["u"].values, sample.fields["u"].values, rtol=1e-12
+        )
         assert float(prediction.scalars["s"]) == float(sample.scalars["s"])
     moved = samples[3].case.with_parameters(p=float(samples[3].case.parameters["p"]) + 1e-3)
     [found] = predictor.predict([moved])
@@ -34,7 +38,9 @@ def test_the_nearest_case_is_a_training_case():
 def test_the_nearest_case_is_carried_to_the_mesh_that_asks():
     samples = shapes(6, 0)
     predictor = NearestCase().fit(samples)
-    for sample, prediction in zip(samples, predictor.predict([s.case for s in samples]), strict=True):
+    for sample, prediction in zip(
+        samples, predictor.predict([s.case for s in samples]), strict=True
+    ):
         truth = sample.fields["warm"].values
         error = np.sqrt(np.mean((prediction.mean["warm"].values - truth) ** 2))
         assert error < 0.05 * np.ptp(truth)
