@@ -1,7 +1,8 @@
 """Double-notched plate (Tensile2d): accuracy of MMGP beside its floors and the trivial baselines.
 
-RRMSE as in arXiv:2305.12871. "noise": scatter of the labels themselves, 20 cases re-meshed five
-times.
+q, the cumulated plastic strain, is nil in most plates: its relative error has no meaning, see its
+Q2. RRMSE as in arXiv:2305.12871. "noise": scatter of the labels themselves, 20 cases re-meshed
+five times.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from fieldcast.meshes import Sample, Samples
 from fieldcast.meshes.transfer import Interpolant
 from fieldcast.pipelines.learning import evaluate
 from fieldcast.solvers.plate import plate_design
-from fieldcast.surrogates import MMGP
+from fieldcast.surrogates import MMGP, Predictor
 from fieldcast.surrogates.scores import Score
 
 REMESHED, SEEDS = 20, 5
@@ -88,11 +89,7 @@ PUBLISHED = {
 def label_scatter(law: str, size: str) -> dict[str, float]:
     """RRMSE by which the labels of one case differ between meshes of it (fields: compared on the
     first mesh)."""
-    rows = plate_design(REMESHED, seed=2)
-    meshed = [
-        solved(law, SIZES[size], rows, f"noise{k}_{size}", 10_000 + k * REMESHED)
-        for k in range(SEEDS)
-    ]
+    meshed = remeshed(law, size)
     terms: dict[str, list[float]] = {}
     for group in zip(*meshed, strict=True):
         for name in group[0].scalars:
@@ -101,6 +98,15 @@ def label_scatter(law: str, size: str) -> dict[str, float]:
         for name, variance in _field_scatter(group).items():
             terms.setdefault(name, []).append(variance)
     return {name: float(np.sqrt(np.mean(t))) for name, t in terms.items()}
+
+
+def remeshed(law: str, size: str) -> list[list[Sample]]:
+    """The same cases on meshes that differ, one list per mesh."""
+    rows = plate_design(REMESHED, seed=2)
+    return [
+        solved(law, SIZES[size], rows, f"noise{k}_{size}", 10_000 + k * REMESHED)
+        for k in range(SEEDS)
+    ]
 
 
 def _field_scatter(group: Sequence[Sample]) -> dict[str, float]:
@@ -165,7 +171,7 @@ def run(setting: Setting, train: int, test: int, device: str | None) -> tuple[st
     )
     title = f"{setting.name}, {train} train / {test} test"
     bars = _bars(setting, own, noise, (test, seconds), train < 500)
-    bars += _width(setting, evaluation.predictions, asked, noise, (test, seconds))
+    bars += _width(setting, predictor, noise, (test, seconds))
     return title + "\n\n" + table(head, rows), bars
 
 
@@ -202,28 +208,21 @@ def _bars(
     return bars
 
 
-def _width(setting, predictions, asked, noise, run) -> list[Bar]:  # type: ignore[no-untyped-def]
-    """Where labels scatter by more than the goal, or none is set, sigma over the scatter is at
-    least 1."""
+def _width(
+    setting: Setting, predictor: Predictor, noise: dict[str, float], run: tuple[int, float]
+) -> list[Bar]:
+    """Where labels scatter by more than the goal, or none is set, sigma on the re-meshed cases is
+    no less than their scatter (both as root mean squares, relative to the label)."""
+    predictions = predictor.predict([s.case for s in remeshed(setting.law, setting.size)[0]])
     bars = []
     for name in predictions[0].scalars:
         goal = setting.goals.get(name)
         if name != "max_q" and (goal is None or noise[name] > goal):
-            sigma = [
-                float(p.scalars[name].std.item() / abs(p.scalars[name].mean.item()))
-                for p in predictions
-            ]
+            answers = [p.scalars[name] for p in predictions]
+            sigma = [float(e.std.item() / abs(e.mean.item())) for e in answers if e.std is not None]
             ratio = float(np.sqrt(np.mean(np.square(sigma)))) / noise[name]
-            bars.append(
-                Bar(
-                    f"{setting.name}: {name}, sigma / label scatter",
-                    ratio,
-                    1.0,
-                    run[0],
-                    run[1],
-                    least=True,
-                )
-            )
+            label = f"{setting.name}: {name}, sigma / label scatter"
+            bars.append(Bar(label, ratio, 1.0, run[0], run[1], least=True))
     return bars
 
 

@@ -29,9 +29,12 @@ SQRT5 = math.sqrt(5.0)
 JITTER = 1e-10
 # Bounds of the logarithms: length scales (inputs are standardised), signal, linear part, noise.
 BOUNDS = {"lengthscale": (-5.0, 7.0), "signal": (-7.0, 6.0), "linear": (-18.0, 6.0)}
-NOISE_BOUNDS = (-18.0, 1.0)
+NOISE_BOUNDS = (-22.0, 1.0)
+NOISE_MEDIAN, NOISE_SPREAD = math.log(1e-4), 3.0
+"""Of the prior of the noise's logarithm."""
 FIRST_LENGTHS = (0.65, 0.1)
 FOLD_ITERATIONS = 30
+MANY, TILT_PENALTY = 100, 0.005
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Training:
     """How hyper-parameters are found: `starts` of L-BFGS-B with at most `iterations` each, on the
     likelihood, or with `prior` on its product with log-normal priors of the length scales whose
     median grows as sqrt(inputs) (Hvarfner et al. 2024, arXiv:2402.02229): with few simulations and
-    many inputs it keeps inputs that explain nothing out. `linear` adds the linear part."""
+    many inputs it keeps inputs that explain nothing out. It keeps the noise, too, from vanishing
+    (log-normal, median 1e-4 of the variance, 3 in the logarithm). `linear` adds the linear part."""
 
     starts: int = 2
     iterations: int = 200
@@ -126,8 +130,10 @@ class Likelihood:
     ) -> tuple[float, np.ndarray]:
         if self.training.prior:
             z = (theta[:-3] - self._prior_mean) / math.sqrt(3.0)
-            nll += 0.5 * float(z @ z)
+            u = (theta[-1] - NOISE_MEDIAN) / NOISE_SPREAD
+            nll += 0.5 * float(z @ z + u * u)
             gradient[:-3] += z / math.sqrt(3.0)
+            gradient[-1] += u / NOISE_SPREAD
         if not self.training.linear:
             gradient[-2] = 0.0
         return nll, gradient
@@ -175,13 +181,17 @@ def maximise(
     return Hyperparameters.of(best.x), float(best.fun)
 
 
+TENSORS = ("x", "factor", "alpha", "shift", "scale", "inflation", "tilt", "tilt_range")
+
+
 @dataclass(frozen=True, eq=False)
 class GaussianProcess:
     """A trained process for outputs that share one kernel.
 
     Tensors: `x` (n, input) training inputs, `factor` (n, n) Cholesky factor of the kernel matrix,
-    `alpha` (n, output) = K^-1 y. Outputs are y * `scale` + `shift`, each (output,). `inflation`
-    (output,) multiplies every variance, noise included: what cross-validation found it to lack.
+    `alpha` (n, output) = K^-1 y. Outputs are y * `scale` + `shift`, each (output,). Every
+    variance, noise included, is multiplied by `inflation` (output,) and by exp(x . `tilt`), kept
+    between the two logarithms in `tilt_range`: what cross-validation found it to lack, and where.
     """
 
     x: Tensor
@@ -190,6 +200,8 @@ class GaussianProcess:
     shift: Tensor
     scale: Tensor
     inflation: Tensor
+    tilt: Tensor
+    tilt_range: Tensor
     hyperparameters: Hyperparameters
     nll: float
 
@@ -206,22 +218,28 @@ class GaussianProcess:
         # In the layout that a saved process has: products then round alike.
         plain = torch.contiguous_format
         x, factor, alpha = (t.clone(memory_format=plain) for t in (x, factor, alpha))
-        return cls(x, factor, alpha, shift, scale, torch.ones_like(scale), h, nll)
+        none = torch.zeros_like(x[0])
+        return cls(
+            x, factor, alpha, shift, scale, torch.ones_like(scale), none, x.new_zeros(2), h, nll
+        )
 
-    @property
-    def noise(self) -> Tensor:
-        """Variance of the noise of each output, (output,)."""
-        return self.hyperparameters.noise * self.scale**2 * self.inflation
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance without noise at `x` (q, input), each (q, output). Differentiable by
-        `x`."""
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, variance without noise, and variance of the noise at `x` (q, input), each (q,
+        output). Differentiable by `x`."""
         cross = covariance(x, self.x, self.hyperparameters)
         mean = cross @ self.alpha
         solved = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
         prior = self.hyperparameters.signal + self.hyperparameters.linear * (x * x).sum(1)
         variance = (prior - (solved * solved).sum(0)).clamp(min=0.0)
-        return mean * self.scale + self.shift, variance[:, None] * self.scale**2 * self.inflation
+        size = self._size(x)
+        noise = self.hyperparameters.noise * size
+        return mean * self.scale + self.shift, variance[:, None] * size, noise
+
+    def _size(self, x: Tensor) -> Tensor:
+        """What standardised variances at `x` are multiplied by, (q, output)."""
+        low, high = self.tilt_range
+        here = torch.exp((x @ self.tilt).clamp(low, high))
+        return here[:, None] * (self.scale**2 * self.inflation)
 
     def mean(self, x: Tensor) -> Tensor:
         """The mean alone, (q, output)."""
@@ -233,7 +251,7 @@ class GaussianProcess:
         precision = torch.cholesky_inverse(self.factor).diagonal()[:, None]
         y = self._standardised()
         mean = y - self.alpha / precision
-        variance = (1.0 / precision) * self.scale**2 * self.inflation
+        variance = self._size(self.x) / precision
         return mean * self.scale + self.shift, variance
 
     def outputs(self) -> Tensor:
@@ -247,10 +265,7 @@ class GaussianProcess:
         self, device: torch.device | str | None, dtype: torch.dtype | None = None
     ) -> GaussianProcess:
         """The same process on another device or in another precision."""
-        moved = {
-            name: getattr(self, name).to(device=device, dtype=dtype)
-            for name in ("x", "factor", "alpha", "shift", "scale", "inflation")
-        }
+        moved = {name: getattr(self, name).to(device=device, dtype=dtype) for name in TENSORS}
         return replace(self, **moved)
 
     def as_gpytorch(self) -> gpytorch.models.ExactGP:
@@ -316,27 +331,63 @@ def fit_gp(x: Tensor, y: Tensor, training: Training, seed: int = 0) -> GaussianP
 def with_validated_variance(
     process: GaussianProcess, y: Tensor, training: Training, folds: int
 ) -> GaussianProcess:
-    """The process with every variance multiplied by the mean squared residual, in its own units of
-    variance, of cross-validation with kernels fitted anew (never below 1).
+    """The process with its variances set by cross-validation with kernels fitted anew.
 
     With few simulations the kernel of greatest likelihood explains noise away; residuals at points
-    that it has not seen tell.
+    that it has not seen tell. With z those residuals over their predicted standard deviation,
+    variances are multiplied by the mean of z^2, but not below 1; from `MANY` points on, where
+    one output has a kernel of its own, by exp(b + x . w) of greatest likelihood for z.
     """
     n = len(process.x)
-    order = np.random.default_rng(n).permutation(n)
+    squares = validated_squares(process, y, training, min(folds, n))
+    if n < MANY or y.shape[1] > 1:
+        return replace(process, inflation=squares.mean(0).clamp(min=1.0))
+    level, tilt = fitted_tilt(process.x, squares[:, 0])
+    along = process.x @ tilt
+    ends = torch.stack([along.min(), along.max()])
+    inflation = torch.full_like(process.scale, math.exp(level))
+    return replace(process, inflation=inflation, tilt=tilt, tilt_range=ends)
+
+
+def validated_squares(
+    process: GaussianProcess, y: Tensor, training: Training, folds: int
+) -> Tensor:
+    """z^2 at each point from the others, (n, output)."""
+    order = np.random.default_rng(len(y)).permutation(len(y))
     # The optimum of all points is where each fold's search begins: few iterations suffice.
     short = replace(training, iterations=FOLD_ITERATIONS)
-    total = torch.zeros_like(process.scale)
-    for part in np.array_split(order, min(folds, n)):
+    squares = torch.empty_like(y)
+    for part in np.array_split(order, folds):
         rest = torch.as_tensor(np.setdiff1d(order, part))
         held = torch.as_tensor(part)
         shift, scale = standardisation(y[rest])
         likelihood = Likelihood(process.x[rest], (y[rest] - shift) / scale, short)
         h, _ = maximise(likelihood, [process.hyperparameters.theta])
         trial = GaussianProcess.of(process.x[rest], y[rest], h)
-        mean, variance = trial(process.x[held])
-        total += ((y[held] - mean) ** 2 / (variance + trial.noise)).sum(0)
-    return replace(process, inflation=(total / n).clamp(min=1.0))
+        mean, variance, noise = trial(process.x[held])
+        squares[held] = (y[held] - mean) ** 2 / (variance + noise)
+    return squares
+
+
+def fitted_tilt(x: Tensor, squares: Tensor) -> tuple[float, Tensor]:
+    """b and w that minimise mean(b + x . w + z^2 exp(-b - x . w)) + penalty |w|^2 / 2: z ~ N(0,
+    exp(b + x . w))."""
+    from scipy.optimize import minimize
+
+    inputs, z2 = x.cpu().numpy(), squares.cpu().numpy()
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        log_variance = theta[0] + inputs @ theta[1:]
+        scaled = z2 * np.exp(-log_variance)
+        pull = (1.0 - scaled) / len(z2)
+        value = float((log_variance + scaled).mean() + 0.5 * TILT_PENALTY * (theta[1:] ** 2).sum())
+        slope = np.concatenate([[pull.sum()], inputs.T @ pull + TILT_PENALTY * theta[1:]])
+        return value, slope
+
+    start = np.zeros(1 + inputs.shape[1])
+    start[0] = math.log(max(z2.mean(), 1e-12))
+    found = minimize(loss, start, jac=True, method="L-BFGS-B")
+    return float(found.x[0]), torch.as_tensor(found.x[1:], dtype=x.dtype, device=x.device)
 
 
 def _gpytorch_model(process: GaussianProcess) -> gpytorch.models.ExactGP:

@@ -238,11 +238,11 @@ class ReducedPredictor(Differentiable):
             if found.epistemic is None or found.noise is None:
                 estimates[name] = PackedEstimate(transform.inverse(centre), None, unit)
                 continue
-            variance, noise = found.epistemic.numpy(), found.noise.numpy()[None]
+            variance, noise = found.epistemic.numpy(), found.noise.numpy()
             mean, slope = _back(transform.sign, centre, variance + noise)
             estimates[name] = PackedEstimate(mean, slope(variance + noise), unit)
             epistemic[name] = PackedScalar(slope(variance), unit)
-            aleatoric[name] = PackedScalar(slope(noise + np.zeros_like(variance)), unit)
+            aleatoric[name] = PackedScalar(slope(noise), unit)
         return estimates, (epistemic, aleatoric)
 
     def _decoded(
@@ -307,7 +307,7 @@ def _decode(
         return mean, np.zeros_like(mean), np.zeros_like(mean)
     squares = np.square(modes)
     epistemic = np.einsum("nkc,k->nc", squares, answer.epistemic[i].numpy())
-    aleatoric = np.einsum("nkc,k->nc", squares, answer.noise.numpy())
+    aleatoric = np.einsum("nkc,k->nc", squares, answer.noise[i].numpy())
     aleatoric += np.maximum(columns[:, channels : 2 * channels], 0.0)
     mean, spread = _back(int(basis.logarithmic), centre, epistemic + aleatoric)
     return mean, spread(epistemic), spread(aleatoric)

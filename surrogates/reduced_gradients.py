@@ -84,7 +84,7 @@ class _Chain:
             if not sign or found.epistemic is None or found.noise is None:
                 return found.mean[0]
             # The mean of a log-normal, as predicted.
-            return sign * torch.exp(found.mean[0] + 0.5 * (found.epistemic[0] + found.noise))
+            return sign * torch.exp(found.mean[0] + 0.5 * (found.epistemic[0] + found.noise[0]))
 
         parameters, shape = self._split(self._by_columns(values))
         points = None

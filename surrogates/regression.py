@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .gp import GaussianProcess, Hyperparameters
+from .gp import TENSORS, GaussianProcess, Hyperparameters
 from .surrogate import State
 
 
@@ -46,9 +46,6 @@ class Regression(ABC):
         """What `restored` needs."""
 
 
-TENSORS = ("x", "factor", "alpha", "shift", "scale", "inflation")
-
-
 @dataclass(frozen=True, eq=False)
 class Processes(Regression):
     """Gaussian processes, each for some of the outputs, one behind the other."""
@@ -58,9 +55,9 @@ class Processes(Regression):
     def __call__(self, x: Tensor) -> Answer:
         found = [process(x) for process in self.members]
         return Answer(
-            torch.cat([m for m, _ in found], dim=1),
-            torch.cat([v for _, v in found], dim=1),
-            torch.cat([p.noise for p in self.members]),
+            torch.cat([mean for mean, _, _ in found], dim=1),
+            torch.cat([variance for _, variance, _ in found], dim=1),
+            torch.cat([noise for _, _, noise in found], dim=1),
         )
 
     def training(self) -> tuple[Tensor, Tensor] | None:

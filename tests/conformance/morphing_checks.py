@@ -24,7 +24,7 @@ FAMILIES: dict[str, Callable[[int], Sequence[Mesh]]] = {
     "boxes": boxes,
     "rods": rods,
 }
-COARSE = {"numbered squares": 8, "squares": 8, "rings": 4, "boxes": 4, "rods": 8}
+COARSE = {"numbered squares": 8, "squares": 8, "rings": 4, "boxes": 5, "rods": 8}
 
 
 @lru_cache(maxsize=32)

