@@ -49,11 +49,11 @@ def write_bundle(predictor: Predictor, path: Path) -> Path:
     seen: dict[str, str] = {}
     for name, array in state.arrays.items():
         array = np.ascontiguousarray(array)
-        mark = f"{_sha(array)}{array.dtype}{array.shape}"
+        mark = _sha(array)
         if mark in seen:
             same[name] = seen[mark]
         else:
-            seen[mark], stored[name], sums[name] = name, array, _sha(array)
+            seen[mark], stored[name], sums[name] = name, array, mark
     content = {
         "format": FORMAT,
         "recipe": recipe_to_json(predictor.recipe),
@@ -67,7 +67,7 @@ def write_bundle(predictor: Predictor, path: Path) -> Path:
     text = json.dumps(content, allow_nan=True, default=_plain)
     metadata = {"fieldcast": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, save(stored or {"empty": np.zeros(1)}, metadata))
+    replace_file(path, save(stored, metadata))
     return path
 
 
@@ -96,20 +96,27 @@ def load(path: str | Path) -> Predictor:
     """
     path = Path(path)
     content = read_header(path)
+    try:
+        return _restored(path, content)
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(
+            f"{path}: expected a model that the installed plugins can restore: {error!s}"
+            f"{' is missing' if isinstance(error, KeyError) else ''}; it was made with other "
+            "plugins or another version, or altered"
+        ) from error
+
+
+def _restored(path: Path, content: Mapping[str, Any]) -> Predictor:
     recipe = recipe_from_json(content["recipe"])
     if not isinstance(recipe, Surrogate):
         raise BundleError(
             f"{path}: expected the recipe of a surrogate, got {type(recipe).__name__}"
         )
-    arrays = _arrays(path, content)
-    try:
-        signature = Signature.from_json(content["signature"])
-        return recipe.restore(signature, Card(**content["card"]), State(arrays, content["values"]))
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise BundleError(
-            f"{path}: expected the parts that its recipe needs, {error!r} is missing or of another "
-            "kind; the file was made by another version or altered"
-        ) from error
+    signature = Signature.from_json(content["signature"])
+    state = State(_arrays(path, content), content["values"])
+    return recipe.restore(signature, Card(**content["card"]), state)
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -118,6 +125,8 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises:
         BundleError: as `load`.
     """
+    if path.is_dir():
+        raise BundleError(f"{path}: expected a model file, got a folder")
     size = path.stat().st_size
     if not 10 <= size <= FILE_LIMIT:
         raise BundleError(
@@ -130,7 +139,7 @@ def read_header(path: Path) -> dict[str, Any]:
         raw = file.read(length)
     header = _json(path, raw)
     metadata = header.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or "fieldcast" not in metadata:
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("fieldcast"), str):
         raise BundleError(f"{path}: expected a fieldcast model, got a file without its metadata")
     _check_layout(path, header, size - 8 - length)
     text = metadata["fieldcast"]
@@ -150,7 +159,7 @@ def read_header(path: Path) -> dict[str, Any]:
 def _json(path: Path, raw: bytes) -> dict[str, Any]:
     try:
         found = json.loads(raw)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{path}: expected a fieldcast model, its header is not JSON: {error}"
         ) from error
@@ -191,8 +200,10 @@ def _arrays(path: Path, content: Mapping[str, Any]) -> dict[str, np.ndarray]:
         found = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise BundleError(f"{path}: its arrays can't be read: {error}") from error
+    if set(content["sha256"]) != set(found):
+        raise BundleError(f"{path}: its arrays are not those that its description lists")
     for name, sha in content["sha256"].items():
-        if name not in found or _sha(found[name]) != sha:
+        if _sha(found[name]) != sha:
             raise BundleError(
                 f"{path}: array {name!r} does not match its checksum; copy the file anew"
             )
@@ -204,7 +215,10 @@ def _arrays(path: Path, content: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _sha(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    """Of the kind, the shape and the values."""
+    found = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,6 @@ Var u(x) = sum_k phi_k(x)^2 (s_k^2 + noise_k) + truncation(x).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +22,11 @@ from .features import Transform, one_sign
 from .gp import GaussianProcess, Training, fit_gps, standardisation
 from .reduced import Model, Reduced, Task
 from .regression import Processes
+from .scores import rrmse_scalar
 from .surrogate import Progress
 
+ENOUGH = 8
+"""From so many cases on, transforms are chosen and variances cross-validated."""
 FEW, FIELD_FOLDS = 100, 5
 """Up to so many cases the variances of field coefficients are cross-validated, in so many folds."""
 ONE_BY_ONE, SCALAR_FOLDS = 40, 10
@@ -76,8 +78,9 @@ class MMGP(Reduced):
 
         modes = sum(len(group) for group in columns.values())
         n = len(task.x)
-        folds = [FIELD_FOLDS if n <= FEW else 0] * modes
-        folds += [n if n <= ONE_BY_ONE else SCALAR_FOLDS] * (len(outputs) - modes)
+        folds = [FIELD_FOLDS if ENOUGH <= n <= FEW else 0] * modes
+        alone = n if n >= ENOUGH else 0
+        folds += [alone if n <= ONE_BY_ONE else SCALAR_FOLDS] * (len(outputs) - modes)
         gps = fit_gps(task.x, outputs, self.training, seed=seed, folds=folds, done=done)
         found = iter(gps)
         fields = {k: Processes([next(found) for _ in group]) for k, group in columns.items()}
@@ -100,8 +103,8 @@ def _columns(y: Tensor, shared: bool) -> list[Tensor]:
 
 
 def _variants(y: Tensor) -> list[Transform]:
-    """As it is and, for one sign, its logarithm."""
-    sign = one_sign(y.numpy())
+    """As it is and, for one sign and enough cases to tell, its logarithm."""
+    sign = one_sign(y.numpy()) if len(y) >= ENOUGH else 0
     return [Transform(), Transform(sign)] if sign else [Transform()]
 
 
@@ -129,8 +132,7 @@ def _leave_one_out(
         moved = transforms[name](y)
         inside = np.abs(moved - mean.numpy()) <= 1.96 * np.sqrt(variance.numpy())
         back = transforms[name].inverse(mean.numpy())
-        size = np.maximum(np.abs(y), 1e-300)
-        error = math.sqrt(float(np.mean(((back - y) / size) ** 2)))
+        error = rrmse_scalar(y, back)
         scores[name] = {
             "rrmse": error,
             "coverage_95": float(inside.mean()),

@@ -28,6 +28,9 @@ from .regression import Answer, Regression
 from .signature import Signature, describe
 from .surrogate import Card, Differentiable, Gradient, Predictor, Progress, State, Surrogate, quiet
 
+LARGEST = 300.0
+"""The largest exponent of a log-normal."""
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -265,7 +268,7 @@ class ReducedPredictor(Differentiable):
             for on, (stack, places) in self.embedding.stacks.items():
                 columns = passages[i].from_common(stack, on)
                 for name, place in places.items():
-                    decoded = _decode(
+                    decoded = decode(
                         self.embedding.fields[name], columns[:, place], answers[name], i
                     )
                     for packed, values in zip(room, decoded, strict=True):
@@ -290,11 +293,12 @@ def _back(sign: int, centre: np.ndarray, variance: np.ndarray) -> tuple[np.ndarr
     for a logarithm the log-normal's, mean = exp(m + v/2), std(v) = mean sqrt(exp(v) - 1)."""
     if not sign:
         return centre, np.sqrt
-    mean = sign * np.exp(centre + 0.5 * variance)
-    return mean, lambda v: np.abs(mean) * np.sqrt(np.expm1(v))
+    # Where hardly anything is known the spread is cut, not the program.
+    mean = sign * np.exp(np.minimum(centre + 0.5 * variance, LARGEST))
+    return mean, lambda v: np.abs(mean) * np.sqrt(np.expm1(np.minimum(v, LARGEST)))
 
 
-def _decode(
+def decode(
     basis: Basis, columns: np.ndarray, answer: Answer, i: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, epistemic and aleatoric standard deviation of case `i`, each (entity, channel), from

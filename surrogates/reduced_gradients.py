@@ -14,6 +14,7 @@ from fieldcast.meshes import Case, Cases
 from fieldcast.meshes.chart import Passage
 
 from .features import Transform
+from .regression import Answer
 from .surrogate import Gradient
 
 if TYPE_CHECKING:
@@ -61,16 +62,17 @@ class _Chain:
         return every
 
     def _split(self, every: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Derivatives (output, time) by each parameter and (output, coefficient) by the shape."""
+        """Derivatives (..., time) by each parameter and (..., coefficient) by the shape, from
+        those by all raw columns (..., column)."""
         embedding, features = self.predictor.embedding, self.predictor.features
         start = 0 if embedding.shape is None else len(embedding.shape.modes)
-        shape = every[:, :start]
+        shape = every[..., :start]
         start += sum(len(pod.modes) for pod in embedding.known.values())
         parameters = {}
         for name, scalar in self.cases.parameters.items():
             stop = start + scalar.values.shape[1]
             slope = features.transforms[name].slope(scalar.values[0])
-            parameters[name] = every[:, start:stop] * slope
+            parameters[name] = every[..., start:stop] * slope
             start = stop
         return parameters, shape
 
@@ -81,10 +83,10 @@ class _Chain:
 
         def values(x: Tensor) -> Tensor:
             found = regression(x)
-            if not sign or found.epistemic is None or found.noise is None:
+            if not sign:
                 return found.mean[0]
             # The mean of a log-normal, as predicted.
-            return sign * torch.exp(found.mean[0] + 0.5 * (found.epistemic[0] + found.noise[0]))
+            return sign * torch.exp(found.mean[0] + 0.5 * _variance(found))
 
         parameters, shape = self._split(self._by_columns(values))
         points = None
@@ -93,28 +95,32 @@ class _Chain:
         return Gradient({k: v.sum(1) for k, v in parameters.items()}, shape, points)
 
     def field(self, name: str) -> Gradient:
-        """Of a predicted field."""
+        """Of a predicted field: d mean = modes d coefficient; for a logarithm mean (modes d
+        coefficient + modes^2 d variance / 2), the mean being a log-normal's."""
+        from .reduced import decode
+
         embedding = self.predictor.embedding
         basis = embedding.fields[name]
         regression = self.predictor.model.fields[name]
-        mean = regression(self.x).mean[0].numpy()
-        every = self._by_columns(lambda x: regression(x).mean[0])
         stack, places = embedding.stacks[basis.kind.on]
         columns = self.passage.from_common(stack[:, places[name]], basis.kind.on)
         channels = len(basis.pod.mean)
         modes = columns[:, 2 * channels :].reshape(len(columns), -1, channels)
+        every = self._by_columns(lambda x: regression(x).mean[0])
+        slope = np.einsum("nkc,kj->jnc", modes, every)
         if basis.logarithmic:
-            centre = columns[:, :channels] + np.einsum("nkc,k->nc", modes, mean)
-            modes = modes * np.exp(centre)[:, None]
-        parameters, shape = self._split(every)
+            answer = regression(self.x)
+            mean, _, _ = decode(basis, columns, answer, 0)
+            if answer.epistemic is not None:
+                spread = self._by_columns(lambda x: _variance(regression(x)))
+                slope += 0.5 * np.einsum("nkc,kj->jnc", np.square(modes), spread)
+            slope *= mean
         times, components = channels // basis.kind.components, basis.kind.components
-
-        def whole(by: np.ndarray) -> np.ndarray:
-            found = np.einsum("nkc,kj->jnc", modes, by)
-            values = found.reshape(by.shape[1], len(modes), times, components)
-            return values.swapaxes(1, 2)
-
-        return Gradient({k: whole(v).sum(0) for k, v in parameters.items()}, whole(shape), None)
+        whole = slope.reshape(len(slope), -1, times, components).swapaxes(1, 2)
+        parameters, shape = self._split(np.moveaxis(whole, 0, -1))
+        return Gradient(
+            {k: v.sum(axis=-1) for k, v in parameters.items()}, np.moveaxis(shape, -1, 0), None
+        )
 
     def _shape_by_points(self) -> np.ndarray:
         """d coefficient / d coordinates (coefficient, point, dim), the correspondence held
@@ -125,3 +131,10 @@ class _Chain:
         if not self.predictor.embedding.chart.shared_numbering:
             dual = self.passage.inward.T @ dual
         return dual.reshape(len(dual), len(pod.modes), -1).transpose(1, 0, 2)
+
+
+def _variance(answer: Answer) -> Tensor:
+    """Of the one case, noise included."""
+    if answer.epistemic is None or answer.noise is None:
+        return answer.mean[0] * 0.0
+    return answer.epistemic[0] + answer.noise[0]

@@ -9,6 +9,9 @@ import numpy as np
 
 from fieldcast.meshes import Prediction, Sample
 
+NIL = 1e-12
+"""A truth below this share of the largest counts as if it were this share."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -25,16 +28,19 @@ class Score:
 def rrmse_field(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
     """sqrt(mean_i(mean(|u_i - v_i|^2) / max|u_i|^2)) over cases i; arrays (time, point,
     component), |.| the length of the vector at a point."""
-    terms = [
-        np.mean(((u - v) ** 2).sum(axis=-1)) / max(float((u**2).sum(axis=-1).max()), 1e-300)
-        for u, v in zip(truth, found, strict=True)
-    ]
-    return float(np.sqrt(np.mean(terms)))
+    sizes = np.array([float((u**2).sum(axis=-1).max()) for u in truth])
+    terms = [np.mean(((u - v) ** 2).sum(axis=-1)) for u, v in zip(truth, found, strict=True)]
+    return float(np.sqrt(np.mean(np.array(terms) / _not_nil(sizes, NIL**2))))
 
 
 def rrmse_scalar(truth: np.ndarray, found: np.ndarray) -> float:
     """sqrt(mean_i(|w_i - v_i|^2 / |w_i|^2))."""
-    return float(np.sqrt(np.mean(((truth - found) / np.maximum(np.abs(truth), 1e-300)) ** 2)))
+    return float(np.sqrt(np.mean(((truth - found) / _not_nil(np.abs(truth), NIL)) ** 2)))
+
+
+def _not_nil(sizes: np.ndarray, share: float) -> np.ndarray:
+    """Sizes to divide by: none below `share` of the largest."""
+    return np.maximum(sizes, max(share * float(sizes.max(initial=0.0)), 1e-100))
 
 
 def q2(truth: np.ndarray, found: np.ndarray) -> float:
