@@ -177,8 +177,8 @@ def closest_on_facets(
     Int[np.ndarray, "point corner"], Float[np.ndarray, "point corner"], Float[np.ndarray, " point"]
 ]:
     """The facet (point, segment or triangle) closest to each point, the weights of its corners
-    there, and the distance. Candidates are the facets with the nearest centres among those of about one
-    size, of every size, and one at the nearest point.
+    there, and the distance. Candidates are, of each size class, the facets with the nearest
+    centres, and one at the nearest point.
     """
     from scipy.spatial import cKDTree
 
