@@ -539,7 +539,7 @@ def _files_of_one(path: Path, settings: Settings) -> CaseFiles:
 
 def case_in(
     path: Path,
-    parameters: Mapping[str, Scalar | float],
+    parameters: Mapping[str, Scalar | float | int],
     settings: Settings | None,
     reader: Reader | None,
 ) -> Case:
@@ -561,7 +561,7 @@ def case_in(
         raise MeshFileError(path, "invalid-input", str(error)) from None
 
 
-def _as_scalar(value: Scalar | float) -> Scalar:
+def _as_scalar(value: Scalar | float | int) -> Scalar:
     return value if isinstance(value, Scalar) else Scalar(np.array([float(value)]))
 
 

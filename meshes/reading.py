@@ -338,7 +338,7 @@ def read_mesh(path: str | Path, reader: Reader | None = None) -> MeshFile:
 def read_case(
     path: str | Path,
     *,
-    parameters: Mapping[str, Scalar | float] | None = None,
+    parameters: Mapping[str, Scalar | float | int] | None = None,
     settings: Settings | None = None,
     reader: Reader | None = None,
 ) -> Case:
