@@ -13,14 +13,15 @@ from .mesh import Mesh
 from .morphing import Morph, Morphing
 from .quality import Distortion, distortion
 from .sample import Location
-from .topology import signed_measures, simplices
+from .topology import boundary, signed_measures, simplices
 from .transfer import Interpolant
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-# A point counts as clamped when it lies further outside than this share of the common shape's size.
-NEGLIGIBLE = 1e-3
+NEGLIGIBLE = 0.25
+"""A point counts as clamped when it lies further outside than this share of a boundary facet's
+size: curved boundaries are polygons of other corners in every mesh."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,14 @@ class Chart:
     def interpolant(self) -> Interpolant:
         """Location of points in the common shape."""
         return Interpolant(self.moved, self.morph.convex)
+
+    @cached_property
+    def facet_size(self) -> float:
+        """Mean distance of the corners of a boundary facet in the common shape."""
+        corners = self.moved.points[boundary(self.moved)]
+        return (
+            float(np.linalg.norm(np.ptp(corners, axis=1), axis=1).mean()) if len(corners) else 0.0
+        )
 
     @property
     def shared_numbering(self) -> bool:
@@ -80,8 +89,8 @@ class Passage:
     @cached_property
     def _outward(self) -> tuple[csr_array, float]:
         found = self.chart.interpolant.to(self.points)
-        size = float(np.ptp(self.chart.moved.points, axis=0).max())
-        return found.operator, float((found.distance > NEGLIGIBLE * size).mean())
+        limit = NEGLIGIBLE * self.chart.facet_size
+        return found.operator, float((found.distance > limit).mean())
 
     @property
     def clamped(self) -> float:

@@ -17,12 +17,11 @@ from jaxtyping import Float
 from .mesh import Mesh
 from .morphing import Morph, Morphing
 from .outline import CORNER, Outline, fractions, matched_corners
-from .topology import boundary_loops, simplices
+from .topology import boundary_loops, signed_measures, simplices
 
 if TYPE_CHECKING:
     from scipy.sparse import csc_array, csr_array
 
-LEAST_WEIGHT = 1e-8
 DIRECT = 50_000
 MULTIGRID_TOLERANCE = 1e-11
 
@@ -37,7 +36,7 @@ def uniform_weights(mesh: Mesh) -> csr_array:
 
 def cotangent_weights(mesh: Mesh) -> csr_array:
     """w_ij = (cot a + cot b) / 2 with a, b the angles opposite to edge ij (the P1 Laplacian:
-    harmonic maps); not below 1e-8, which keeps the map injective where angles are obtuse."""
+    harmonic maps); negative where both are obtuse."""
     cells, _ = simplices(mesh)
     parts = []
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
@@ -45,9 +44,7 @@ def cotangent_weights(mesh: Mesh) -> csr_array:
         v = mesh.points[cells[:, j]] - mesh.points[cells[:, k]]
         half = 0.5 * (u * v).sum(1) / np.maximum(_cross_norm(u, v), 1e-300)
         parts += [(cells[:, i], cells[:, j], half), (cells[:, j], cells[:, i], half)]
-    w = _assemble(mesh, parts)
-    np.maximum(w.data, LEAST_WEIGHT, out=w.data)
-    return w
+    return _assemble(mesh, parts)
 
 
 def mean_value_weights(mesh: Mesh) -> csr_array:
@@ -116,6 +113,9 @@ class _DiskMorph(Morph):
         inside = np.ones(len(mesh.points), dtype=bool)
         inside[loop] = False
         at[inside] = solve_interior(self._weights(mesh), inside, at)
+        if self._weights is cotangent_weights and _turned_over(mesh, at):
+            # Obtuse angles: the weights that are positive on every mesh.
+            at[inside] = solve_interior(mean_value_weights(mesh), inside, at)
         return at
 
     def _angles(self, outline: Outline) -> Float[np.ndarray, " n"]:
@@ -127,6 +127,15 @@ class _DiskMorph(Morph):
             anchors = matched_corners(outline, outline.corners(CORNER), self._targets)
         share, section = fractions(outline, anchors)
         return 2 * np.pi * (section + share) / count
+
+
+def _turned_over(mesh: Mesh, at: Float[np.ndarray, "point 2"]) -> bool:
+    """Whether any cell lies the other way round than most."""
+    cells, _ = simplices(mesh)
+    same = signed_measures(mesh.points, cells) * signed_measures(at, cells) > 0
+    if mesh.dim == 3:
+        same = signed_measures(at, cells) > 0
+    return not (same.all() or not same.any())
 
 
 def solve_interior(
@@ -149,7 +158,7 @@ def solve_interior(
 def _by_factor(matrix: csc_array, right: np.ndarray) -> np.ndarray:
     from scipy.sparse.linalg import splu
 
-    # A diagonally dominant M-matrix: no pivoting, and an ordering for symmetric patterns.
+    # Positive definite or diagonally dominant: no pivoting, an ordering for symmetric patterns.
     factor = splu(
         matrix,
         permc_spec="MMD_AT_PLUS_A",
@@ -201,8 +210,9 @@ class TutteDisk(Morphing):
 
 @dataclass(frozen=True)
 class Harmonic(Morphing):
-    """Cotangent or mean-value weights: the map converges with the mesh size to one that depends on
-    the shape alone."""
+    """Cotangent or mean-value weights. With cotangents the map converges with the mesh size to one
+    that depends on the shape alone; a mesh that they would turn over somewhere gets mean-value
+    weights, which never do."""
 
     weights: Literal["cotangent", "mean_value"] = "cotangent"
     anchors: bool = True

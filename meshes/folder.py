@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
-from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
 
+from .mesh import Frozen
 from .reading import MeshFile, MeshFileError, Reader
 from .roles import SETTINGS_FILE, Known, Roles, Settings, resolved
 from .sample import Case, Field, Sample, Scalar
@@ -379,9 +379,9 @@ class _Assembly:
             [m.case for _, m in made],
             self._resolved_settings(contents, roles),
             tuple(self._notes),
-            MappingProxyType(self._broken),
-            MappingProxyType(self._warnings),
-            MappingProxyType({c.files.name: c.files.mesh for c, _ in made}),
+            Frozen(self._broken),
+            Frozen(self._warnings),
+            Frozen({c.files.name: c.files.mesh for c, _ in made}),
         )
 
     def _of_one_shape(self, contents: Sequence[_Content], roles: Roles) -> list[_Content]:

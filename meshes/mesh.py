@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,6 +15,31 @@ from .cells import CellType, cell_type
 
 if TYPE_CHECKING:
     from .topology import Topology
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Frozen(Mapping[K, V]):
+    """A mapping that can't be changed, but, unlike a mapping proxy, copied to another process."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[K, V]) -> None:
+        self._items = dict(items)
+
+    def __getitem__(self, name: K) -> V:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return repr(self._items)
 
 
 def frozen(array: np.ndarray) -> np.ndarray:
@@ -74,8 +98,8 @@ class Mesh:
         for name, ids in regions.items():
             _check_range(f"region {name!r}", ids, len(points))
         object.__setattr__(self, "points", frozen(points))
-        object.__setattr__(self, "cells", MappingProxyType(cells))
-        object.__setattr__(self, "regions", MappingProxyType(regions))
+        object.__setattr__(self, "cells", Frozen(cells))
+        object.__setattr__(self, "regions", Frozen(regions))
         if self.order is not None:
             object.__setattr__(self, "order", frozen(np.asarray(self.order, dtype=np.int32)))
             if len(self.order) != self.n_cells:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from .mesh import frozen
+from .mesh import Frozen, frozen
 from .sample import Case, Field, Scalar
 
 Status = Literal["ok", "warn", "reject"]
@@ -127,11 +126,11 @@ class Prediction:
     band: Band = field(default_factory=Normal)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", MappingProxyType(dict(self.mean)))
-        object.__setattr__(self, "scalars", MappingProxyType(dict(self.scalars)))
+        object.__setattr__(self, "mean", Frozen(dict(self.mean)))
+        object.__setattr__(self, "scalars", Frozen(dict(self.scalars)))
         for name in ("std", "parts"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+                object.__setattr__(self, name, Frozen(dict(getattr(self, name))))
 
     def interval(self, level: float) -> tuple[Values, Values]:
         """(lower, upper), each with `.fields` and `.scalars`, that hold the truth with probability

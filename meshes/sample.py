@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from .mesh import Mesh, digest, frozen
+from .mesh import Frozen, Mesh, digest, frozen
 
 Location = Literal["point", "cell"]
 
@@ -78,13 +77,13 @@ class Scalar:
 
 # int beside float: the run-time checker of the tests tells them apart.
 Numbers = Mapping[str, Scalar | float | int | np.ndarray]
-NONE: Mapping[str, Any] = MappingProxyType({})
+NONE: Mapping[str, Any] = Frozen({})
 STEADY = frozen(np.zeros(1))
 
 
 def scalars_of(values: Numbers) -> Mapping[str, Scalar]:
     """Bare numbers become scalars without a stated unit."""
-    return MappingProxyType(
+    return Frozen(
         {
             name: v if isinstance(v, Scalar) else Scalar(np.atleast_1d(np.asarray(v, float)))
             for name, v in values.items()
@@ -123,8 +122,8 @@ class Case:
         content = {
             "mesh": mesh,
             "parameters": scalars_of(parameters),
-            "fields": MappingProxyType(dict(fields)),
-            "parts": MappingProxyType(dict(parts)),
+            "fields": Frozen(dict(fields)),
+            "parts": Frozen(dict(parts)),
             "times": frozen(np.atleast_1d(np.asarray(times, dtype=float))),
             "name": name,
         }
@@ -190,7 +189,7 @@ class Sample:
         self, case: Case, fields: Mapping[str, Field] = NONE, scalars: Numbers = NONE
     ) -> None:
         object.__setattr__(self, "case", case)
-        object.__setattr__(self, "fields", MappingProxyType(dict(fields)))
+        object.__setattr__(self, "fields", Frozen(dict(fields)))
         object.__setattr__(self, "scalars", scalars_of(scalars))
         check_fields(self.case, self.fields, "field")
         check_scalars(self.case, self.scalars, "scalar")

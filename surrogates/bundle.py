@@ -67,8 +67,17 @@ def write_bundle(predictor: Predictor, path: Path) -> Path:
     text = json.dumps(content, allow_nan=True, default=_plain)
     metadata = {"fieldcast": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, save(stored, metadata))
+    replace_file(path, _ordered(save(stored, metadata)))
     return path
+
+
+def _ordered(raw: bytes) -> bytes:
+    """The same file with its header's keys in order: safetensors writes metadata in any order, and
+    equal models should be equal files."""
+    length = int.from_bytes(raw[:8], "little")
+    text = json.dumps(json.loads(raw[8 : 8 + length]), sort_keys=True).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + raw[8 + length :]
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -172,7 +172,12 @@ class ReducedPredictor(Differentiable):
             fields = {k: _on_cpu(r(x)) for k, r in model.fields.items()}
             scalars = {k: _on_cpu(r(x)) for k, r in model.scalars.items()}
         mean, epistemic, aleatoric = self._decoded(cases, passages, fields)
-        known = [k for k, answer in fields.items() if answer.epistemic is not None]
+        # A field that never varied has no modes, and nothing is known of its spread.
+        known = [
+            k
+            for k, answer in fields.items()
+            if answer.epistemic is not None and answer.mean.shape[1]
+        ]
         estimates, split = self._estimates(scalars)
         clamped = np.array([p.clamped for p in passages])
         parts = None

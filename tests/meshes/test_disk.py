@@ -147,7 +147,7 @@ def test_mean_value_weights_reproduce_linear_functions_at_every_inner_point():
     np.testing.assert_allclose(mean[inner], mesh.points[inner], atol=1e-10)
 
 
-@pytest.mark.parametrize("weights", [uniform_weights, cotangent_weights, mean_value_weights])
+@pytest.mark.parametrize("weights", [uniform_weights, mean_value_weights])
 def test_weights_are_positive_between_neighbours(weights):
     mesh = scattered(60, 6)
     w = weights(mesh)

@@ -134,3 +134,17 @@ def test_frozen_is_a_view():
     assert view.base is a
     assert not view.flags.writeable
     assert a.flags.writeable
+
+
+def test_meshes_cases_and_samples_go_to_another_process_and_back():
+    """What a pool of processes does with its answers; equal by content, still frozen."""
+    from multiprocessing.reduction import ForkingPickler
+
+    from fieldcast.meshes import Case, Field, Sample
+
+    mesh = Mesh(np.eye(3)[:, :2], {"triangle": np.array([[0, 1, 2]])}, {"rim": np.array([0, 1])})
+    sample = Sample(Case(mesh, {"load": 2.0}), {"u": Field.steady(np.arange(3.0))}, {"w": 1.0})
+    again = ForkingPickler.loads(ForkingPickler.dumps(sample))
+    assert again == sample
+    with pytest.raises(TypeError):
+        again.fields["u"] = sample.fields["u"]
