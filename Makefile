@@ -39,7 +39,6 @@ $(BIN)/python:
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -q torch
 	$(PIP) install -q -e '.[solvers]'
-	@sh tests/system_libraries.sh
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from fieldcast.meshes import Cases, Samples
+from fieldcast.meshes import Cases, Mesh, Samples
 from fieldcast.meshes.chart import Chart, Passage
 from fieldcast.meshes.mass import mass_matrix
 from fieldcast.meshes.morphing import Morphing, check_one_topology, choose_morphing
+from fieldcast.meshes.normals import point_normals
 from fieldcast.meshes.packed import PackedField
 from fieldcast.meshes.sample import Location
 from fieldcast.meshes.threads import side_by_side
@@ -88,8 +89,15 @@ def make_chart(cases: Cases, morphing: Morphing | None) -> tuple[Chart, str]:
     return Chart(morphing, reference), "as given"
 
 
-def carry(samples: Samples, morphing: Morphing | None, progress: Progress = quiet) -> Carried:
-    """Morph every training mesh and bring its fields to the common mesh.
+def carry(
+    samples: Samples,
+    morphing: Morphing | None,
+    progress: Progress = quiet,
+    *,
+    normals: bool = False,
+) -> Carried:
+    """Morph every training mesh and bring its shape (see `shape_values`) and fields to the common
+    mesh.
 
     Raises:
         ValueError: as `make_chart`; fields on parts of a case, which are not carried.
@@ -103,14 +111,14 @@ def carry(samples: Samples, morphing: Morphing | None, progress: Progress = quie
         for group, fields in groups.items()
     }
     distinct = len(samples.cases.meshes[""].distinct) > 1
-    dim, nodes = chart.reference.dim, len(chart.reference.points)
-    coordinates = np.empty((n, dim, nodes)) if distinct else None
+    channels, nodes = shape_values(chart.reference, normals).shape[1], len(chart.reference.points)
+    coordinates = np.empty((n, channels, nodes)) if distinct else None
     keep = set(np.unique(np.linspace(0, n - 1, min(n, ROUND_TRIPS)).astype(int)).tolist())
 
     def one(i: int) -> Passage:
         passage = named_passage(chart, samples.cases, i)
         if coordinates is not None:
-            coordinates[i] = passage.to_common(passage.mesh.points).T
+            coordinates[i] = passage.to_common(shape_values(passage.mesh, normals)).T
         for group, fields in groups.items():
             for name, found in fields.items():
                 room[group][name][i] = carried_field(passage, found, i)
@@ -135,6 +143,16 @@ def _refuse_parts(samples: Samples) -> None:
                 f"field {name!r}: expected fields on the case's own mesh, got one on the part "
                 f"{found.part!r}; make that part the mesh (--mesh) or leave the field out"
             )
+
+
+def shape_values(mesh: Mesh, normals: bool) -> Float[np.ndarray, "point channel"]:
+    """What a shape is told by: the coordinates, and where asked for the unit normals of the
+    boundary or surface, scaled to a tenth of the mesh's size so that neither outweighs the
+    other."""
+    if not normals:
+        return mesh.points
+    size = 0.1 * float(np.linalg.norm(np.ptp(mesh.points, axis=0)))
+    return np.concatenate([mesh.points, size * point_normals(mesh)], axis=1)
 
 
 def named_passage(chart: Chart, cases: Cases, i: int) -> Passage:
@@ -187,6 +205,7 @@ class Embedding:
     known: Mapping[str, Pod]
     fields: Mapping[str, Basis]
     errors: Mapping[str, Errors] = field(default_factory=dict)
+    normals: bool = False
 
     def columns(
         self, cases: Cases, passages: Sequence[Passage]
@@ -195,7 +214,9 @@ class Embedding:
         found = {}
         if self.shape is not None:
             encode = self.shape.encode
-            rows = [encode(p.to_common(p.mesh.points).T[None])[0] for p in passages]
+            rows = [
+                encode(p.to_common(shape_values(p.mesh, self.normals)).T[None])[0] for p in passages
+            ]
             found["shape"] = np.array(rows)
         for name, pod in self.known.items():
             packed = cases.fields[name]
@@ -242,6 +263,7 @@ class Sizes:
     shape_tolerance: float = 1e-3
     weighted: bool = True
     logarithmic: tuple[str, ...] = ()
+    normals: bool = False
 
 
 def embed(
@@ -277,7 +299,8 @@ def embed(
         kind = FieldKind.of(samples.fields[name])
         residual, errors[name] = _left_out(carried, name, pod, coefficients[name], logarithmic)
         bases[name] = Basis(pod, residual, kind, logarithmic)
-    return Embedding(carried.chart, shape, known, bases, errors), columns, coefficients
+    embedding = Embedding(carried.chart, shape, known, bases, errors, sizes.normals)
+    return embedding, columns, coefficients
 
 
 def _check_logarithmic(carried: Carried, names: Sequence[str]) -> None:

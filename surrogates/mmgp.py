@@ -42,7 +42,8 @@ class MMGP(Reduced):
     `weighted` uses the mass matrix of the common mesh as the inner product, else the identity.
     `shared_kernel` gives all modes of a field one kernel (faster, as published) instead of one
     each. `logarithmic` names positive fields that are learnt as logarithms; for scalars of one sign
-    the likelihood decides. `training` says how kernels are found.
+    the likelihood decides. `normals` adds unit normals
+    to the coordinates that tell shapes apart. `training` says how kernels are found.
     """
 
     morphing: Morphing | None = None
@@ -52,11 +53,17 @@ class MMGP(Reduced):
     weighted: bool = True
     shared_kernel: bool = False
     logarithmic: tuple[str, ...] = ()
+    normals: bool = False
     training: Training = field(default_factory=Training)
 
     def layout(self) -> tuple[Morphing | None, Sizes]:
         sizes = Sizes(
-            self.modes, self.shape_modes, self.shape_tolerance, self.weighted, self.logarithmic
+            self.modes,
+            self.shape_modes,
+            self.shape_tolerance,
+            self.weighted,
+            self.logarithmic,
+            self.normals,
         )
         return self.morphing, sizes
 

@@ -88,7 +88,10 @@ class Reduced(Surrogate):
     ) -> ReducedPredictor:
         packed = Samples.pack(samples)
         Signature.of(packed)
-        return self.fit_carried(carry(packed, self.layout()[0], progress), seed, progress)
+        morphing, sizes = self.layout()
+        return self.fit_carried(
+            carry(packed, morphing, progress, normals=sizes.normals), seed, progress
+        )
 
     def fit_carried(
         self, carried: Carried, seed: int = 0, progress: Progress = quiet

@@ -90,7 +90,9 @@ class _Chain:
 
         parameters, shape = self._split(self._by_columns(values))
         points = None
-        if self.predictor.embedding.shape is not None:
+        # Normals depend on the points in another way; then go by the shape coefficients.
+        embedding = self.predictor.embedding
+        if embedding.shape is not None and not embedding.normals:
             points = np.einsum("tk,kpd->tpd", shape, self._shape_by_points())
         return Gradient({k: v.sum(1) for k, v in parameters.items()}, shape, points)
 

@@ -28,6 +28,7 @@ def packed(embedding: Embedding, features: Features, model: Model, guard: Box) -
         {
             "chart": _chart(embedding.chart),
             "shape": State.nested(shape),
+            "options": State({}, {"normals": embedding.normals}),
             "known": State.nested({k: _pod(p) for k, p in embedding.known.items()}),
             "bases": State.nested(
                 {k: _basis(b, embedding, k) for k, b in embedding.fields.items()}
@@ -55,6 +56,7 @@ def unpacked(state: State, morphing: Morphing | None) -> tuple[Embedding, Featur
         {k: _unpack_pod(s) for k, s in part["known"].parts().items()},
         {k: basis for k, (basis, _) in bases.items()},
         {k: errors for k, (_, errors) in bases.items()},
+        bool(part["options"].values["normals"]),
     )
     model = Model(
         {k: regression.restored(s) for k, s in part["fields"].parts().items()},

@@ -11,7 +11,7 @@ from manufactured import linear, shapes
 
 from fieldcast.conformance.families import family
 from fieldcast.meshes import Case, Cases, Field, Sample, Scalar
-from fieldcast.surrogates import MMGP, Training
+from fieldcast.surrogates import MMGP, Training, load
 from fieldcast.surrogates.scores import score
 
 SMALL = MMGP(modes=6, shape_modes=4, training=Training(starts=1, iterations=60))
@@ -307,3 +307,22 @@ def test_series_of_parameters_in_time():
     [found] = SMALL.fit(samples).predict([sample(0.5, 0.5, "asked").case])
     np.testing.assert_allclose(found.scalars["work"].mean, [0.5, 1.5, 3.0], atol=0.05)
     assert found.std is None or not found.std
+
+
+def test_normals_tell_shapes_apart_too(tmp_path):
+    """Twice the channels of a shape, the same after saving, and no worse than the coordinates alone
+    by more than a half."""
+    samples = family("own_meshes").samples
+    plain, with_normals = (
+        dataclasses.replace(SMALL, normals=n).fit(samples) for n in (False, True)
+    )
+    shapes = [p.embedding.shape.mean.shape[0] for p in (plain, with_normals)]
+    assert shapes == [2, 4]
+    again = load(with_normals.save(tmp_path / "model"))
+    cases = [s.case for s in samples[:3]]
+    for one, other in zip(with_normals.predict(cases), again.predict(cases), strict=True):
+        for name in one.mean:
+            np.testing.assert_array_equal(one.mean[name].values, other.mean[name].values)
+    assert with_normals.gradients(cases[0], list(plain.signature.scalars)).keys() == set(
+        plain.signature.scalars
+    )
