@@ -314,7 +314,7 @@ def test_normals_tell_shapes_apart_too(tmp_path):
     by more than a half."""
     samples = family("own_meshes").samples
     plain, with_normals = (
-        dataclasses.replace(SMALL, normals=n).fit(samples) for n in (False, True)
+        replace(SMALL, normals=n).fit(samples) for n in (False, True)
     )
     shapes = [p.embedding.shape.mean.shape[0] for p in (plain, with_normals)]
     assert shapes == [2, 4]
