@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from .mesh import Mesh
 from .morphing import Morph, Morphing
-from .quality import Distortion, distortion
+from .quality import Distortion, distortion, flipped_cells
 from .sample import Location
 from .topology import boundary, signed_measures, simplices
 from .transfer import Interpolant
@@ -96,6 +96,11 @@ class Passage:
     def clamped(self) -> float:
         """Share of the mesh's points that fall outside the common shape."""
         return 0.0 if self.chart.shared_numbering else self._outward[1]
+
+    @property
+    def flipped(self) -> int:
+        """How many cells the morphing turned over."""
+        return 0 if self.chart.shared_numbering else flipped_cells(self.mesh, self.points)
 
     @property
     def distortion(self) -> Distortion:

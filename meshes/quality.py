@@ -56,15 +56,21 @@ def distortion(mesh: Mesh, moved: Float[np.ndarray, "point dim2"]) -> Distortion
     cells, _ = simplices(mesh)
     before = mesh.points[cells[:, 1:]] - mesh.points[cells[:, :1]]
     after = moved[cells[:, 1:]] - moved[cells[:, :1]]
-    old, new = signed_measures(mesh.points, cells), signed_measures(moved, cells)
-    if mesh.points.shape[1] == mesh.cell_dim == moved.shape[1]:
-        flips = int((np.sign(old) * np.sign(new) <= 0).sum())
-    else:
-        signs = np.sign(new)
-        flips = int(min((signs <= 0).sum(), (signs >= 0).sum()))
     # Singular values of F in the metric of the old simplex: eigenvalues of G_old^-1 G_new.
     gram_old, gram_new = before @ before.swapaxes(1, 2), after @ after.swapaxes(1, 2)
     good = np.abs(np.linalg.det(gram_old)) > 0
     values = np.linalg.eigvals(np.linalg.solve(gram_old[good], gram_new[good])).real
     ratio = np.sqrt(np.abs(values).max(1) / np.maximum(np.abs(values).min(1), 1e-300))
+    flips = flipped_cells(mesh, moved)
     return Distortion(flips, len(cells), float(np.median(ratio)), float(ratio.max()))
+
+
+def flipped_cells(mesh: Mesh, moved: Float[np.ndarray, "point dim2"]) -> int:
+    """How many simplices of the cells change orientation, or of a parametrised surface have
+    another than most."""
+    cells, _ = simplices(mesh)
+    new = np.sign(signed_measures(moved, cells))
+    if mesh.points.shape[1] == mesh.cell_dim == moved.shape[1]:
+        old = np.sign(signed_measures(mesh.points, cells))
+        return int((old * new <= 0).sum())
+    return int(min((new <= 0).sum(), (new >= 0).sum()))

@@ -129,7 +129,7 @@ def carry(
         if i in keep:
             passages[i] = passage
             clamped[i] = passage.clamped
-            flipped += 0 if chart.shared_numbering else passage.distortion.flipped
+            flipped += passage.flipped
         progress("morph", i + 1, n)
     return Carried(
         chart, why, samples, coordinates, room["known"], room["fields"], passages, clamped, flipped

@@ -313,9 +313,7 @@ def test_normals_tell_shapes_apart_too(tmp_path):
     """Twice the channels of a shape, the same after saving, and no worse than the coordinates alone
     by more than a half."""
     samples = family("own_meshes").samples
-    plain, with_normals = (
-        replace(SMALL, normals=n).fit(samples) for n in (False, True)
-    )
+    plain, with_normals = (replace(SMALL, normals=n).fit(samples) for n in (False, True))
     shapes = [p.embedding.shape.mean.shape[0] for p in (plain, with_normals)]
     assert shapes == [2, 4]
     again = load(with_normals.save(tmp_path / "model"))
