@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from fieldcast.meshes import Case, Cases, Normal, Predictions, Sample, Samples
@@ -312,17 +313,24 @@ def decode(
     """Mean, epistemic and aleatoric standard deviation of case `i`, each (entity, channel), from
     the transported [mean, residual, modes]."""
     channels = len(basis.pod.mean)
-    modes = columns[:, 2 * channels :].reshape(len(columns), -1, channels)
-    centre = columns[:, :channels] + np.einsum("nkc,k->nc", modes, answer.mean[i].numpy())
+    modes = columns[:, 2 * channels :]
+    centre = columns[:, :channels] + modes @ _weights(answer.mean[i].numpy(), channels)
     if answer.epistemic is None or answer.noise is None:
         mean = np.exp(centre) if basis.logarithmic else centre
         return mean, np.zeros_like(mean), np.zeros_like(mean)
-    squares = np.square(modes)
-    epistemic = np.einsum("nkc,k->nc", squares, answer.epistemic[i].numpy())
-    aleatoric = np.einsum("nkc,k->nc", squares, answer.noise[i].numpy())
-    aleatoric += np.maximum(columns[:, channels : 2 * channels], 0.0)
+    variances = np.hstack(
+        [_weights(v[i].numpy(), channels) for v in (answer.epistemic, answer.noise)]
+    )
+    epistemic, aleatoric = np.hsplit(np.square(modes) @ variances, 2)
+    aleatoric = aleatoric + np.maximum(columns[:, channels : 2 * channels], 0.0)
     mean, spread = _back(int(basis.logarithmic), centre, epistemic + aleatoric)
     return mean, spread(epistemic), spread(aleatoric)
+
+
+def _weights(values: Float[np.ndarray, " mode"], channels: int) -> Float[np.ndarray, "row channel"]:
+    """The matrix by which columns (mode, channel) are summed over modes with `values` as
+    weights."""
+    return np.kron(values[:, None], np.eye(channels))
 
 
 def _total(epistemic: PackedField, aleatoric: PackedField) -> PackedField:
