@@ -163,6 +163,9 @@ def _by_factor(matrix: csc_array, right: np.ndarray) -> np.ndarray:
         matrix,
         permc_spec="MMD_AT_PLUS_A",
         diag_pivot_thresh=0.0,
+        # Supernodes are small here: their bookkeeping costs more than it saves.
+        relax=1,
+        panel_size=1,
         options={"SymmetricMode": True},
     )
     return factor.solve(right)

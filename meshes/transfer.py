@@ -107,17 +107,27 @@ class Interpolant:
         least = np.full(len(x), -np.inf)
         active = np.arange(len(x))
         for _ in range(MAX_STEPS):
-            weights = self._barycentric(simplex[active], x[active])
-            least[active] = weights.min(1)
-            across = self._across[simplex[active]]
-            # Leave through the facet of the most negative weight that has something behind it.
-            open_ = np.where((across >= 0) & (weights < INSIDE), weights, 0.0)
-            way = open_.argmin(1)
-            going = open_[np.arange(len(active)), way] < 0.0
-            simplex[active[going]] = across[going, way[going]]
+            here = simplex[active]
+            weights = self._barycentric(here, x[active])
+            # Column by column: reductions over a short last axis are slow.
+            best, way, lowest = (
+                np.zeros(len(active)),
+                np.full(len(active), -1),
+                weights[:, 0].copy(),
+            )
+            for k in range(weights.shape[1]):
+                column, across = weights[:, k], self._across[here, k]
+                np.minimum(lowest, column, out=lowest)
+                # Leave through the facet of the most negative weight with something behind it.
+                better = (column < INSIDE) & (across >= 0) & (column < best)
+                best[better] = column[better]
+                way[better] = across[better]
+            least[active] = lowest
+            going = way >= 0
             active = active[going]
             if not len(active):
                 break
+            simplex[active] = way[going]
         return simplex, least
 
     def locate(self, x: Float[np.ndarray, "point dim"]) -> tuple[np.ndarray, np.ndarray]:

@@ -211,20 +211,18 @@ class Embedding:
         self, cases: Cases, passages: Sequence[Passage]
     ) -> dict[str, Float[np.ndarray, "case _column"]]:
         """Shape and known-field coefficients of each case; `passages` one per case."""
-        found = {}
-        if self.shape is not None:
-            encode = self.shape.encode
-            rows = [
-                encode(p.to_common(shape_values(p.mesh, self.normals)).T[None])[0] for p in passages
-            ]
-            found["shape"] = np.array(rows)
-        for name, pod in self.known.items():
-            packed = cases.fields[name]
-            rows = [
-                pod.encode(carried_field(p, packed, i)[None])[0] for i, p in enumerate(passages)
-            ]
-            found[name] = np.array(rows)
-        return found
+
+        def one(i: int) -> dict[str, np.ndarray]:
+            passage, row = passages[i], {}
+            if self.shape is not None:
+                values = shape_values(passage.mesh, self.normals)
+                row["shape"] = self.shape.encode(passage.to_common(values).T[None])[0]
+            for name, pod in self.known.items():
+                row[name] = pod.encode(carried_field(passage, cases.fields[name], i)[None])[0]
+            return row
+
+        rows = list(side_by_side(one, range(len(passages))))
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
     def passages(self, cases: Cases) -> list[Passage]:
         """One per case; equal meshes share theirs."""
