@@ -84,7 +84,7 @@ def _optimiser(d: int, seed: int):  # type: ignore[no-untyped-def]
 
 def main() -> None:
     given = arguments(__doc__ or "")
-    cases, compared = (120, 8) if given.quick else (500, 5)
+    cases, compared = (120, 8) if given.quick else (500, 2)
     x, y = data(cases)
     whole, _ = ours(x, y)
     say(f"ours, all {y.shape[1]} outputs: {whole:.1f} s")
