@@ -197,7 +197,7 @@ def _bars(
             assert covered is not None
             bars.append(
                 Bar(
-                    f"{label}, |coverage - 95 %|",
+                    f"{label}, coverage off 95 % by",
                     abs(covered - 0.95),
                     slack + 1e-9,
                     test,
