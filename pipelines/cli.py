@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         code = FATAL
-    except Exception:
+    except Exception:  # a defect: shown whole, with the promised exit code
         traceback.print_exc()
         typer.echo(
             "error: this is a defect in fieldcast, please report it with the lines above", err=True
