@@ -110,6 +110,7 @@ class Passage:
     def to_common(self, values: np.ndarray, on: Location = "point") -> np.ndarray:
         """Values (entity, column) of the mesh, on the common mesh."""
         if self.chart.shared_numbering:
+            self._check_cells(on)
             return values
         if on == "cell":
             values = cells_to_points(self.mesh) @ values
@@ -118,6 +119,7 @@ class Passage:
     def from_common(self, values: np.ndarray, on: Location = "point") -> np.ndarray:
         """Values (entity, column) of the common mesh, on this mesh's points or cells."""
         if self.chart.shared_numbering:
+            self._check_cells(on)
             return values
         if on == "cell":
             at = np.concatenate(
@@ -125,6 +127,14 @@ class Passage:
             )
             return self.chart.interpolant.to(at).operator @ values
         return self._outward[0] @ values
+
+    def _check_cells(self, on: Location) -> None:
+        if on == "cell" and self.mesh.connectivity != self.chart.reference.connectivity:
+            raise ValueError(
+                "expected equal cells in all meshes to carry fields on cells by the shared "
+                "numbering, got other cells on the same points; bring these fields to points, or "
+                "fit with another morphing"
+            )
 
 
 def cells_to_points(mesh: Mesh) -> csr_array:

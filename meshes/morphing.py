@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from .mesh import Mesh
 from .plugins import plugin
 from .threads import side_by_side
 from .topology import Topology
+
+SHARED_EDGES = 0.6
+"""Quadrilaterals cut along other diagonals share two thirds of their edges at least; meshes
+numbered on their own share next to none."""
 
 
 class Morph(ABC):
@@ -54,15 +58,36 @@ class _SharedNumbering(Morph):
         self.reference = reference
 
     def points(self, mesh: Mesh) -> Float[np.ndarray, "point dim"]:
-        if mesh.connectivity != self.reference.connectivity:
+        if not same_numbering(mesh, self.reference):
             raise ValueError(
-                f"expected the cells of the training meshes ({len(self.reference.points)} points, "
-                f"{self.reference.n_cells} cells in one numbering), got a mesh of "
-                f"{len(mesh.points)} "
-                f"points and {mesh.n_cells} cells with other numbers; fit with a morphing that "
-                "does not need a shared numbering"
+                f"expected the numbering of the training meshes ({len(self.reference.points)} "
+                f"points, {self.reference.n_cells} cells), got a mesh of {len(mesh.points)} points "
+                f"and {mesh.n_cells} cells with other numbers; fit with a morphing that does not "
+                "need a shared numbering"
             )
         return self.reference.points
+
+
+def same_numbering(one: Mesh, other: Mesh) -> bool:
+    """Whether point i is the same material point in both: their cells are equal or, where
+    quadrilaterals were cut along either diagonal, most of their edges are."""
+    if one.connectivity == other.connectivity:
+        return True
+    if len(one.points) != len(other.points) or one.dim != other.dim:
+        return False
+    edges, others = _edges(one), _edges(other)
+    common = len(np.intersect1d(edges, others, assume_unique=True))
+    return common >= SHARED_EDGES * max(len(edges), len(others), 1)
+
+
+def _edges(mesh: Mesh) -> Int[np.ndarray, " edge"]:
+    """A number for each edge, equal in all meshes of as many points."""
+    found = [np.empty((0, 2), dtype=np.int64)]
+    for kind, block in zip(mesh.types, mesh.cells.values(), strict=True):
+        pairs = np.array(kind.edges, dtype=np.int64).reshape(-1, 2)
+        found.append(block[:, pairs].reshape(-1, 2))
+    low, high = np.sort(np.concatenate(found), axis=1).T
+    return np.unique(low * len(mesh.points) + high)
 
 
 @dataclass(frozen=True)
@@ -70,8 +95,8 @@ class Identity(Morphing):
     """All meshes share one numbering: point i is the same material point everywhere."""
 
     def refusal(self, meshes: Sequence[Mesh]) -> str | None:
-        kinds = {m.connectivity for m in meshes}
-        return None if len(kinds) == 1 else f"the meshes have {len(kinds)} different numberings"
+        others = [m for m in meshes if not same_numbering(m, meshes[0])]
+        return f"{len(others)} of {len(meshes)} meshes are numbered otherwise" if others else None
 
     def to(self, reference: Mesh) -> Morph:
         return _SharedNumbering(reference)

@@ -21,7 +21,8 @@ from fieldcast.meshes.sample import Location
 from fieldcast.meshes.threads import side_by_side
 from fieldcast.meshes.topology import signed_measures, simplices
 
-from .pod import Pod
+from .gp import student_variance
+from .pod import Pod, Snapshots, held_out
 from .signature import FieldKind
 from .surrogate import Progress, quiet
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 ROUND_TRIPS = 64
 """Training cases on which interpolation there and back is measured."""
+FOLDS = 5
+"""At most a fifth of the cases is held out to measure what modes leave out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +193,8 @@ class Basis:
 
 @dataclass(frozen=True)
 class Errors:
-    """RRMSE on training cases: there and back between meshes, and with the modes in between."""
+    """RRMSE on training cases: there and back between meshes, and with modes in between that the
+    other cases give."""
 
     round_trip: float
     projection: float
@@ -290,12 +294,15 @@ def embed(
         logarithmic = name in sizes.logarithmic
         values = np.log(snapshots) if logarithmic else snapshots.copy()
         weight = carried.weight(samples.fields[name].on) if sizes.weighted else None
-        pod = Pod.fit(values, sizes.modes, weight)
+        found = Snapshots.of(values, weight)
+        pod, gram = found.pod(sizes.modes), found.gram
         coefficients[name] = (
             values.reshape(len(values), -1) @ pod.dual.reshape(len(pod.modes), pod.mean.size).T
         )
+        values += pod.mean
         kind = FieldKind.of(samples.fields[name])
-        residual, errors[name] = _left_out(carried, name, pod, coefficients[name], logarithmic)
+        projected = _projected(values, gram, list(carried.passages), sizes.modes)
+        residual, errors[name] = _left_out(carried, name, projected, logarithmic)
         bases[name] = Basis(pod, residual, kind, logarithmic)
     embedding = Embedding(carried.chart, shape, known, bases, errors, sizes.normals)
     return embedding, columns, coefficients
@@ -315,31 +322,45 @@ def _check_logarithmic(carried: Carried, names: Sequence[str]) -> None:
             )
 
 
+def _projected(
+    values: Float[np.ndarray, "case channel node"], gram: np.ndarray, cases: list[int], count: int
+) -> Float[np.ndarray, "held channel node"]:
+    """Some of the cases, each projected on the modes that the others give."""
+    n = len(values)
+    order = np.random.default_rng(n).permutation(len(cases))
+    parts = min(-(-len(cases) * FOLDS // n), len(cases))
+    ids = [np.array(cases)[part] for part in np.array_split(order, parts)]
+    weights = np.empty((len(cases), n))
+    weights[order] = held_out(gram, ids, count)
+    return (weights @ values.reshape(n, -1)).reshape(len(cases), *values.shape[1:])
+
+
 def _left_out(
-    carried: Carried, name: str, pod: Pod, coefficients: np.ndarray, logarithmic: bool
+    carried: Carried,
+    name: str,
+    projected: Float[np.ndarray, "held channel node"],
+    logarithmic: bool,
 ) -> tuple[Float[np.ndarray, "channel node"], Errors]:
     """Mean square, on the common mesh, of what the round trip through interpolation and modes
-    loses on native meshes; and the relative errors. Modes were made from these cases: n / (n - k)
-    makes up."""
+    loses on native meshes; and the relative errors. `projected` are the cases whose passages were
+    kept, each on modes that it had no part in."""
     packed = carried.samples.fields[name]
-    total = np.zeros(pod.mean.shape)
+    total = np.zeros(projected.shape[1:])
     trips, projections = [], []
-    for i, passage in carried.passages.items():
+    for (i, passage), reduced in zip(carried.passages.items(), projected, strict=True):
         truth = np.moveaxis(packed.at(i).values, 1, 0).reshape(passage.mesh.size_of(packed.on), -1)
         there = carried.fields[name][i]
         back = passage.from_common(there.T, packed.on)
-        reduced = passage.from_common(pod.decode(coefficients[i : i + 1])[0].T, packed.on)
+        found = passage.from_common(reduced.T, packed.on)
         size = np.abs(truth).max()
         trips.append(np.mean((truth - back) ** 2) / max(size**2, 1e-300))
         if logarithmic:
-            lost = (np.log(truth) - reduced) ** 2
-            reduced = np.exp(reduced)
+            lost = (np.log(truth) - found) ** 2
+            found = np.exp(found)
         else:
-            lost = (truth - reduced) ** 2
-        projections.append(np.mean((truth - reduced) ** 2) / max(size**2, 1e-300))
+            lost = (truth - found) ** 2
+        projections.append(np.mean((truth - found) ** 2) / max(size**2, 1e-300))
         total += passage.to_common(lost, packed.on).T
-    n, k = len(carried.samples), len(pod.modes)
-    scale = n / max(n - k - 1, 1) / len(carried.passages)
-    return total * scale, Errors(
+    return total / len(projected) * student_variance(len(projected)), Errors(
         float(np.sqrt(np.mean(trips))), float(np.sqrt(np.mean(projections)))
     )

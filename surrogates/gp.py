@@ -181,7 +181,7 @@ def maximise(
     return Hyperparameters.of(best.x), float(best.fun)
 
 
-TENSORS = ("x", "factor", "alpha", "shift", "scale", "inflation", "tilt", "tilt_range")
+TENSORS = ("x", "factor", "alpha", "shift", "scale", "shrink", "inflation", "tilt", "tilt_range")
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,9 +189,10 @@ class GaussianProcess:
     """A trained process for outputs that share one kernel.
 
     Tensors: `x` (n, input) training inputs, `factor` (n, n) Cholesky factor of the kernel matrix,
-    `alpha` (n, output) = K^-1 y. Outputs are y * `scale` + `shift`, each (output,). Every
-    variance, noise included, is multiplied by `inflation` (output,) and by exp(x . `tilt`), kept
-    between the two logarithms in `tilt_range`: what cross-validation found it to lack, and where.
+    `alpha` (n, output) = K^-1 y. Outputs are y * `scale` + `shift`, each (output,). What
+    cross-validation found: predicted deviations from `shift` are multiplied by `shrink` (output,);
+    every variance, noise included, by `inflation` (output,) and by exp(x . `tilt`), kept between
+    the two logarithms in `tilt_range`.
     """
 
     x: Tensor
@@ -199,6 +200,7 @@ class GaussianProcess:
     alpha: Tensor
     shift: Tensor
     scale: Tensor
+    shrink: Tensor
     inflation: Tensor
     tilt: Tensor
     tilt_range: Tensor
@@ -218,10 +220,8 @@ class GaussianProcess:
         # In the layout that a saved process has: products then round alike.
         plain = torch.contiguous_format
         x, factor, alpha = (t.clone(memory_format=plain) for t in (x, factor, alpha))
-        none = torch.zeros_like(x[0])
-        return cls(
-            x, factor, alpha, shift, scale, torch.ones_like(scale), none, x.new_zeros(2), h, nll
-        )
+        one, none = torch.ones_like(scale), torch.zeros_like(x[0])
+        return cls(x, factor, alpha, shift, scale, one, one, none, x.new_zeros(2), h, nll)
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, variance without noise, and variance of the noise at `x` (q, input), each (q,
@@ -233,7 +233,11 @@ class GaussianProcess:
         variance = (prior - (solved * solved).sum(0)).clamp(min=0.0)
         size = self._size(x)
         noise = self.hyperparameters.noise * size
-        return mean * self.scale + self.shift, variance[:, None] * size, noise
+        return mean * self._slope + self.shift, variance[:, None] * size, noise
+
+    @property
+    def _slope(self) -> Tensor:
+        return self.scale * self.shrink
 
     def _size(self, x: Tensor) -> Tensor:
         """What standardised variances at `x` are multiplied by, (q, output)."""
@@ -243,7 +247,7 @@ class GaussianProcess:
 
     def mean(self, x: Tensor) -> Tensor:
         """The mean alone, (q, output)."""
-        return covariance(x, self.x, self.hyperparameters) @ self.alpha * self.scale + self.shift
+        return covariance(x, self.x, self.hyperparameters) @ self.alpha * self._slope + self.shift
 
     def leave_one_out(self) -> tuple[Tensor, Tensor]:
         """Mean and variance (noise included) at each training point from the others, (n, output),
@@ -252,7 +256,7 @@ class GaussianProcess:
         y = self._standardised()
         mean = y - self.alpha / precision
         variance = self._size(self.x) / precision
-        return mean * self.scale + self.shift, variance
+        return mean * self._slope + self.shift, variance
 
     def outputs(self) -> Tensor:
         """The training outputs, (n, output)."""
@@ -270,7 +274,8 @@ class GaussianProcess:
 
     def as_gpytorch(self) -> gpytorch.models.ExactGP:
         """The same posterior as a gpytorch model in evaluation mode (outputs standardised; a batch
-        of one per output), for those who go on with gpytorch or botorch."""
+        of one per output), for those who go on with gpytorch or botorch; what cross-validation
+        changed apart."""
         return _gpytorch_model(self)
 
 
@@ -336,10 +341,14 @@ def with_validated_variance(
     With few simulations the kernel of greatest likelihood explains noise away; residuals at points
     that it has not seen tell. With z those residuals over their predicted standard deviation,
     variances are multiplied by the mean of z^2, but not below 1; from `MANY` points on, where
-    one output has a kernel of its own, by exp(b + x . w) of greatest likelihood for z.
+    one output has a kernel of its own, by exp(b + x . w) of greatest likelihood for z. Answers are
+    drawn to the mean as far as that predicts those points better.
     """
     n = len(process.x)
-    squares = validated_squares(process, y, training, min(folds, n))
+    squares, shrink = validated(process, y, training, min(folds, n))
+    # A deviation over an estimated spread is Student's t, whose variance is more than 1.
+    squares = squares * student_variance(n)
+    process = replace(process, shrink=shrink)
     if n < MANY or y.shape[1] > 1:
         return replace(process, inflation=squares.mean(0).clamp(min=1.0))
     level, tilt = fitted_tilt(process.x, squares[:, 0])
@@ -349,24 +358,35 @@ def with_validated_variance(
     return replace(process, inflation=inflation, tilt=tilt, tilt_range=ends)
 
 
-def validated_squares(
+def student_variance(n: int) -> float:
+    """Of Student's t with n - 1 degrees of freedom (5 at least)."""
+    freedom = max(n - 1, 5)
+    return freedom / (freedom - 2)
+
+
+def validated(
     process: GaussianProcess, y: Tensor, training: Training, folds: int
-) -> Tensor:
-    """z^2 at each point from the others, (n, output)."""
+) -> tuple[Tensor, Tensor]:
+    """z^2 at each point from the others, (n, output); and the share of the predicted deviation
+    from the mean, within [0, 1], that predicts best, (output,)."""
     order = np.random.default_rng(len(y)).permutation(len(y))
     # The optimum of all points is where each fold's search begins: few iterations suffice.
     short = replace(training, iterations=FOLD_ITERATIONS)
-    squares = torch.empty_like(y)
+    truth, found, variances = (torch.empty_like(y) for _ in range(3))
     for part in np.array_split(order, folds):
         rest = torch.as_tensor(np.setdiff1d(order, part))
         held = torch.as_tensor(part)
         shift, scale = standardisation(y[rest])
         likelihood = Likelihood(process.x[rest], (y[rest] - shift) / scale, short)
         h, _ = maximise(likelihood, [process.hyperparameters.theta])
-        trial = GaussianProcess.of(process.x[rest], y[rest], h)
-        mean, variance, noise = trial(process.x[held])
-        squares[held] = (y[held] - mean) ** 2 / (variance + noise)
-    return squares
+        mean, variance, noise = GaussianProcess.of(process.x[rest], y[rest], h)(process.x[held])
+        truth[held], found[held] = y[held] - shift, mean - shift
+        variances[held] = variance + noise
+    along, size = truth * found, found * found
+    shrink = (along.sum(0) / size.sum(0).clamp(min=1e-300)).clamp(0.0, 1.0)
+    # The share for each point from the others: it has not seen the point either.
+    others = (along.sum(0) - along) / (size.sum(0) - size).clamp(min=1e-300)
+    return (truth - others.clamp(0.0, 1.0) * found) ** 2 / variances, shrink
 
 
 def fitted_tilt(x: Tensor, squares: Tensor) -> tuple[float, Tensor]:

@@ -3,11 +3,12 @@ product."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -40,19 +41,7 @@ class Pod:
         """At most `count` modes of the snapshots; modes whose amplitude is below `tolerance` times
         that of the first are left out. `weight` is M (None: the identity). The snapshots are
         centred in place."""
-        n, channels, nodes = snapshots.shape
-        mean = snapshots.mean(axis=0)
-        snapshots -= mean
-        flat = snapshots.reshape(n, -1)
-        weighted = _weighted(snapshots, weight).reshape(n, -1)
-        values, vectors = np.linalg.eigh(flat @ weighted.T)
-        values, vectors = values[::-1], vectors[:, ::-1]
-        limit = max(NOISE, tolerance**2) * max(values[0], 1e-300)
-        keep = min(count, n - 1, int((values > limit).sum()))
-        root = np.sqrt(values[:keep])
-        modes = ((vectors[:, :keep] / root).T @ flat).reshape(keep, channels, nodes)
-        dual = ((vectors[:, :keep] / root).T @ weighted).reshape(keep, channels, nodes)
-        return cls(mean, modes, dual, values[:keep] / max(values.clip(0).sum(), 1e-300))
+        return Snapshots.of(snapshots, weight).pod(count, tolerance)
 
     def encode(
         self, snapshots: Float[np.ndarray, "case channel node"]
@@ -65,6 +54,75 @@ class Pod:
         """Snapshots from coefficients."""
         flat = a @ self.modes.reshape(len(self.modes), self.mean.size)
         return flat.reshape(len(a), *self.mean.shape) + self.mean
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshots:
+    """Snapshots less their `mean`, times M, and their inner products `gram`."""
+
+    mean: Float[np.ndarray, "channel node"]
+    centred: Float[np.ndarray, "case channel node"]
+    weighted: Float[np.ndarray, "case channel node"]
+    gram: Float[np.ndarray, "case case"]
+
+    @classmethod
+    def of(
+        cls, snapshots: Float[np.ndarray, "case channel node"], weight: csr_array | None
+    ) -> Snapshots:
+        """The snapshots are centred in place."""
+        mean = snapshots.mean(axis=0)
+        snapshots -= mean
+        weighted = _weighted(snapshots, weight)
+        n = len(snapshots)
+        return cls(mean, snapshots, weighted, snapshots.reshape(n, -1) @ weighted.reshape(n, -1).T)
+
+    def pod(self, count: int, tolerance: float = 0.0) -> Pod:
+        """As `Pod.fit`."""
+        values, vectors = _eigen(self.gram, count, tolerance)
+        n, keep = vectors.shape
+        weights = (vectors / np.sqrt(values)).T
+        modes, dual = (
+            (weights @ flat.reshape(n, -1)).reshape(keep, *self.mean.shape)
+            for flat in (self.centred, self.weighted)
+        )
+        return Pod(self.mean, modes, dual, values / max(float(np.trace(self.gram)), 1e-300))
+
+
+def held_out(
+    gram: Float[np.ndarray, "case case"], parts: Sequence[Int[np.ndarray, " _held"]], count: int
+) -> Float[np.ndarray, "_held case"]:
+    """Weights w_ij with which sum_j w_ij s_j is snapshot i, projected on at most `count` modes of
+    the snapshots outside its part; one row per member of the parts, in their order."""
+    rows = []
+    for part in parts:
+        rest = np.setdiff1d(np.arange(len(gram)), part)
+        inner = gram[np.ix_(rest, rest)]
+        across = gram[np.ix_(part, rest)]
+        # Inner products of differences from the mean of the rest.
+        middle = inner.mean(axis=0)
+        across = across - across.mean(axis=1, keepdims=True) - middle + middle.mean()
+        inner = inner - middle - middle[:, None] + middle.mean()
+        values, vectors = _eigen(inner, count)
+        weights = across @ (vectors / values) @ vectors.T
+        row = np.zeros((len(part), len(gram)))
+        row[:, rest] = weights - weights.mean(axis=1, keepdims=True) + 1.0 / len(rest)
+        rows.append(row)
+    return np.concatenate(rows)
+
+
+def _eigen(
+    gram: Float[np.ndarray, "case case"], count: int, tolerance: float = 0.0
+) -> tuple[Float[np.ndarray, " mode"], Float[np.ndarray, "case mode"]]:
+    """The largest eigenvalues that are data, at most `count`, and their vectors."""
+    from scipy.linalg import eigh
+
+    n = len(gram)
+    last = [max(n - max(count, 1), 0), n - 1]
+    values, vectors = eigh(gram, subset_by_index=last, check_finite=False)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    limit = max(NOISE, tolerance**2) * max(values[0], 1e-300)
+    keep = min(count, n - 1, int((values > limit).sum()))
+    return values[:keep], vectors[:, :keep]
 
 
 def _weighted(

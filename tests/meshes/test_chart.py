@@ -53,8 +53,17 @@ def test_shared_numbering_copies_values():
     assert passage.clamped == 0.0
     assert (chart.size("point"), chart.size("cell")) == (36, 50)
     assert CHART.size("cell") == CHART.size("point")
-    with pytest.raises(ValueError, match="expected the cells of the training meshes"):
-        chart.passage(square(6, 1))
+    with pytest.raises(ValueError, match="expected the numbering of the training meshes"):
+        chart.passage(square(7, 0))
+
+
+def test_fields_on_cells_need_equal_cells():
+    passage = Chart(Identity(), square(6, 0)).passage(square(6, 1))
+    values = np.random.default_rng(3).normal(size=(36, 2))
+    assert passage.to_common(values) is values
+    for apply in (passage.to_common, passage.from_common):
+        with pytest.raises(ValueError, match="expected equal cells"):
+            apply(np.ones((50, 1)), "cell")
 
 
 def test_points_outside_the_common_shape_are_counted():

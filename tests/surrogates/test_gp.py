@@ -202,3 +202,31 @@ def test_single_precision_and_back():
     assert mean.dtype == torch.float32
     np.testing.assert_allclose(mean, process(QUERY)[0], atol=1e-3)
     assert process.x.dtype == torch.float64
+
+
+def noise(seed, n=12, inputs=6):
+    rng = np.random.default_rng(seed)
+    return (torch.as_tensor(rng.normal(size=shape)) for shape in ((n, inputs), (n, 1)))
+
+
+def test_outputs_that_inputs_do_not_explain_are_drawn_to_the_mean():
+    training = Training(starts=1)
+    trials = []
+    for seed in range(12):
+        x, y = noise(seed)
+        new, truth = noise(100 + seed)
+        [free] = fit_gps(x, [y], training, folds=[0])
+        [drawn] = fit_gps(x, [y], training, folds=[len(x)])
+        mean, variance, spread = drawn(new)
+        inside = (truth - mean).abs() <= 1.96 * (variance + spread).sqrt()
+        errors = [(p - truth).square().mean() for p in (free.mean(new), mean, y.mean())]
+        trials.append([*errors, inside.double().mean()])
+    free, drawn, plain, covered = np.mean(trials, axis=0)
+    assert drawn < 0.5 * (free + plain)
+    assert covered >= 0.93
+
+
+def test_outputs_that_inputs_explain_keep_their_process():
+    [process] = fit_gps(X, [torch.sin(X[:, [0]])], Training(starts=1), folds=[N])
+    assert process.shrink.item() > 0.95
+    torch.testing.assert_close(process.outputs(), torch.sin(X[:, [0]]))

@@ -11,11 +11,13 @@ from manufactured import linear, shapes
 
 from fieldcast.conformance.families import family
 from fieldcast.meshes import Case, Cases, Field, Sample, Scalar
+from fieldcast.meshes.sample import scalars_of
 from fieldcast.surrogates import MMGP, Training, load
 from fieldcast.surrogates.scores import score
 
 SMALL = MMGP(modes=6, shape_modes=4, training=Training(starts=1, iterations=60))
 FIELDS = ("warm", "heat", "conductance")
+WAVES = np.random.default_rng(7).normal(size=(30, len(family("one_mesh").near.mesh.points)))
 
 
 @lru_cache(maxsize=1)
@@ -324,3 +326,25 @@ def test_normals_tell_shapes_apart_too(tmp_path):
     assert with_normals.gradients(cases[0], list(plain.signature.scalars)).keys() == set(
         plain.signature.scalars
     )
+
+
+def test_modes_that_few_cases_give_do_not_hold_another():
+    """Nine cases span themselves without error; an unlike tenth is admitted to be unlike."""
+    rng = np.random.default_rng(0)
+    at = rng.normal(size=(40, 30))
+    cases = [
+        Sample(
+            Case(family("one_mesh").near.mesh, scalars_of({"a": row[0], "b": row[1]})),
+            {"u": Field.steady(1e3 + row @ WAVES)},
+        )
+        for row in at
+    ]
+    answers = SMALL.fit(cases[:9]).predict([s.case for s in cases[9:]])
+    inside = []
+    for truth, answer in zip(cases[9:], answers, strict=True):
+        low, high = answer.interval(0.95)
+        value = truth.fields["u"].values
+        inside.append(
+            np.mean((low.fields["u"].values <= value) & (value <= high.fields["u"].values))
+        )
+    assert np.mean(inside) >= 0.9

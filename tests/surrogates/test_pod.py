@@ -5,7 +5,7 @@ import pytest
 
 from fieldcast.conformance.families import square
 from fieldcast.meshes.mass import mass_matrix
-from fieldcast.surrogates.pod import Pod
+from fieldcast.surrogates.pod import Pod, Snapshots, held_out
 
 N, CHANNELS = 7, 2
 MESH = square(6, 0)
@@ -94,3 +94,15 @@ def test_the_encoding_of_a_new_snapshot_is_its_best_approximation():
     rest = new - pod.decode(pod.encode(new))
     for mode in pod.modes:
         assert product(rest[0], mode, weight) == pytest.approx(0.0, abs=1e-9)
+
+
+@EVERY
+def test_held_out_snapshots_are_projected_on_the_modes_of_the_others(weight):
+    s = snapshots(n=8)
+    gram = Snapshots.of(s.copy(), weight).gram
+    parts = [np.array([2, 5]), np.array([0])]
+    weights = held_out(gram, parts, 3)
+    found = np.tensordot(weights, s, axes=1)
+    for part, rows in zip(parts, (found[:2], found[2:]), strict=True):
+        pod = Pod.fit(np.delete(s, part, axis=0), 3, weight)
+        np.testing.assert_allclose(rows, pod.decode(pod.encode(s[part])), rtol=0, atol=1e-8)
