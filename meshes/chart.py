@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from .mesh import Mesh
 from .morphing import Morph, Morphing
 from .quality import Distortion, distortion, flipped_cells
 from .sample import Location
-from .topology import boundary, signed_measures, simplices
+from .topology import boundary, signed_measures
 from .transfer import Interpolant
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class Chart:
 
     def passage(self, mesh: Mesh) -> Passage:
         """The way between `mesh` and the common mesh."""
+        # A copy: what is kept with it goes when the passage goes.
+        mesh = mesh.moved(mesh.points)
         return Passage(self, mesh, self.morph.points(mesh))
 
     def size(self, on: Location) -> int:
@@ -79,16 +81,26 @@ class Passage:
     points: Float[np.ndarray, "point dim"]
 
     @cached_property
+    def _located(self) -> tuple[np.ndarray, np.ndarray]:
+        """The common mesh's simplex of each of the mesh's points, and which are inside."""
+        interpolant = self.chart.interpolant
+        return interpolant.locate(self.points, interpolant.near(self.points))
+
+    @cached_property
     def inward(self) -> csr_array:
-        return (
-            Interpolant(self.mesh.moved(self.points), self.chart.morph.convex)
-            .to(self.chart.moved.points)
-            .operator
-        )
+        """Values on the common mesh from those of the mesh's points."""
+        own = Interpolant(self.mesh.moved(self.points), self.chart.morph.convex)
+        common = self.chart.interpolant.corners
+        # A walk to a point of the common mesh begins at a point of the mesh in a simplex there.
+        start = np.full(len(self.chart.reference.points), -1, dtype=np.int32)
+        start[common[self._located[0]].T] = own.simplex_of
+        return own.transfer(
+            self.chart.moved.points, *own.locate(self.chart.moved.points, spread(start, common))
+        ).operator
 
     @cached_property
     def _outward(self) -> tuple[csr_array, float]:
-        found = self.chart.interpolant.to(self.points)
+        found = self.chart.interpolant.transfer(self.points, *self._located)
         limit = NEGLIGIBLE * self.chart.facet_size
         return found.operator, float((found.distance > limit).mean())
 
@@ -137,12 +149,26 @@ class Passage:
             )
 
 
+def spread(
+    values: Int[np.ndarray, " point"], cells: Int[np.ndarray, "simplex corner"]
+) -> Int[np.ndarray, " point"]:
+    """Negative values replaced by others' that are few simplices away, 0 where there are none."""
+    values = values.copy()
+    while (values[cells] < 0).any():
+        best = values[cells].max(axis=1)
+        empty = values[cells.T] < 0
+        if not (empty & (best >= 0)).any():
+            break
+        values[cells.T[empty]] = np.broadcast_to(best, empty.shape)[empty]
+    return np.maximum(values, 0)
+
+
 def cells_to_points(mesh: Mesh) -> csr_array:
     """The operator (point, cell) that averages the cells around each point, weighted by their
     size."""
     from scipy.sparse import csr_array, diags_array
 
-    cells, parents = simplices(mesh)
+    cells, parents = mesh.simplices
     weight = np.abs(signed_measures(mesh.points, cells))
     corners = cells.shape[1]
     entries = (np.repeat(weight, corners), (cells.ravel(), np.repeat(parents, corners)))

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from .mesh import Mesh
 from .morphing import Morph, Morphing
 from .outline import CORNER, Outline, fractions, matched_corners
-from .topology import boundary_loops, signed_measures, simplices
+from .topology import boundary_loops, signed_measures
 
 if TYPE_CHECKING:
     from scipy.sparse import csc_array, csr_array
@@ -28,7 +28,7 @@ MULTIGRID_TOLERANCE = 1e-11
 
 def uniform_weights(mesh: Mesh) -> csr_array:
     """w_ij = 1 for neighbours."""
-    cells, _ = simplices(mesh)
+    cells, _ = mesh.simplices
     w = _assemble(mesh, [(cells[:, i], cells[:, j], np.ones(len(cells))) for i, j in _PAIRS])
     w.data[:] = 1.0
     return w
@@ -37,7 +37,7 @@ def uniform_weights(mesh: Mesh) -> csr_array:
 def cotangent_weights(mesh: Mesh) -> csr_array:
     """w_ij = (cot a + cot b) / 2 with a, b the angles opposite to edge ij (the P1 Laplacian:
     harmonic maps); negative where both are obtuse."""
-    cells, _ = simplices(mesh)
+    cells, _ = mesh.simplices
     parts = []
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         u = mesh.points[cells[:, i]] - mesh.points[cells[:, k]]
@@ -50,7 +50,7 @@ def cotangent_weights(mesh: Mesh) -> csr_array:
 def mean_value_weights(mesh: Mesh) -> csr_array:
     """w_ij = (tan(a/2) + tan(b/2)) / |x_i - x_j| with a, b the angles at i beside edge ij;
     positive for every mesh (Floater 2003, doi:10.1016/S0167-8396(03)00002-5)."""
-    cells, _ = simplices(mesh)
+    cells, _ = mesh.simplices
     parts = []
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         u = mesh.points[cells[:, j]] - mesh.points[cells[:, i]]
@@ -131,7 +131,7 @@ class _DiskMorph(Morph):
 
 def _turned_over(mesh: Mesh, at: Float[np.ndarray, "point 2"]) -> bool:
     """Whether any cell lies the other way round than most."""
-    cells, _ = simplices(mesh)
+    cells, _ = mesh.simplices
     same = signed_measures(mesh.points, cells) * signed_measures(at, cells) > 0
     if mesh.dim == 3:
         same = signed_measures(at, cells) > 0

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from .mesh import Mesh
 from .morphing import Morph, Morphing
 from .normals import point_normals
-from .topology import boundary, oriented, signed_measures, simplices
+from .topology import boundary, oriented, signed_measures
 from .transfer import closest_on_facets
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class _Body:
         uses."""
         from scipy.sparse import coo_array, csc_array, diags_array
 
-        cells = oriented(self.mesh.points, simplices(self.mesh)[0])
+        cells = oriented(self.mesh.points, self.mesh.simplices[0])
         volume = np.maximum(signed_measures(self.mesh.points, cells), 1e-300)
         d = self.mesh.dim
         edges = self.mesh.points[cells[:, 1:]] - self.mesh.points[cells[:, :1]]

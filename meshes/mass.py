@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .mesh import Mesh
-from .topology import signed_measures, simplices
+from .topology import signed_measures
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -18,7 +18,7 @@ def mass_matrix(mesh: Mesh) -> csr_array:
     ((d+1) (d+2)) per simplex T of dimension d. Points that no cell uses have a zero row."""
     from scipy.sparse import csr_array
 
-    cells, _ = simplices(mesh)
+    cells, _ = mesh.simplices
     corners = cells.shape[1]
     measure = np.abs(signed_measures(mesh.points, cells)) / (corners * (corners + 1))
     local = measure[:, None, None] * (np.ones((corners, corners)) + np.eye(corners))

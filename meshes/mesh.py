@@ -148,6 +148,21 @@ class Mesh:
         )
 
     @cached_property
+    def simplices(self) -> tuple[Int[np.ndarray, "simplex corner"], Int[np.ndarray, " simplex"]]:
+        """The cells of highest dimension split into simplices, and the cell that each came
+        from."""
+        from .topology import simplices
+
+        return simplices(self)
+
+    @cached_property
+    def across(self) -> Int[np.ndarray, "simplex corner"]:
+        """The simplex across the facet opposite to each corner, -1 at the boundary."""
+        from .topology import neighbours
+
+        return neighbours(self.simplices[0])[0]
+
+    @cached_property
     def topology(self) -> Topology:
         """What no morphing can change: pieces, closed boundaries, Euler characteristic."""
         from .topology import topology
@@ -162,7 +177,12 @@ class Mesh:
 
     def moved(self, points: Float[np.ndarray, "point dim"]) -> Mesh:
         """The same cells with other coordinates."""
-        return replace(self, points=points)
+        other = replace(self, points=points)
+        for name in ("types", "simplices", "across"):
+            if name in self.__dict__:
+                # What the cells alone tell is kept.
+                other.__dict__[name] = self.__dict__[name]
+        return other
 
     def scaled(self, factor: float) -> Mesh:
         """Coordinates times `factor`."""

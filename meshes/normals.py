@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from .mesh import Mesh
-from .topology import boundary, simplices
+from .topology import boundary
 from .transfer import closest_on_facets
 
 
@@ -33,7 +33,7 @@ def point_normals(mesh: Mesh) -> Float[np.ndarray, "point dim"]:
     the surface (of surfaces in space, towards where its triangles run counter-clockwise); zero
     elsewhere. Facets weigh by their size."""
     surface = mesh.cell_dim < mesh.dim
-    faces = simplices(mesh)[0] if surface else boundary(mesh)
+    faces = mesh.simplices[0] if surface else boundary(mesh)
     normals = facet_normals(mesh.points, faces)
     total = np.zeros_like(mesh.points)
     for corner in range(faces.shape[1]):

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .mesh import Mesh
-from .topology import signed_measures, simplices
+from .topology import signed_measures
 
 
 def cell_quality(mesh: Mesh) -> Float[np.ndarray, " simplex"]:
@@ -16,7 +16,7 @@ def cell_quality(mesh: Mesh) -> Float[np.ndarray, " simplex"]:
     inverted. q = d (d! V sqrt(d + 1) / 2^(d/2))^(2/d) * 2 / ((sum of squared edges) 2 / (d + 1))
     up to normalisation; for triangles 4 sqrt(3) A / sum l^2, for tetrahedra 12 (3 V)^(2/3) / sum
     l^2 (Liu and Joe 1994, doi:10.1007/BF01934268)."""
-    cells, _ = simplices(mesh)
+    cells, _ = mesh.simplices
     if not len(cells) or mesh.cell_dim < 2:
         return np.ones(len(cells))
     measure = signed_measures(mesh.points, cells)
@@ -53,7 +53,7 @@ class Distortion:
 def distortion(mesh: Mesh, moved: Float[np.ndarray, "point dim2"]) -> Distortion:
     """Compare a mesh with itself at other points (of the same or, for a parametrised surface, of a
     lower dimension). Stretches are singular values of dx_moved/dx per simplex."""
-    cells, _ = simplices(mesh)
+    cells, _ = mesh.simplices
     before = mesh.points[cells[:, 1:]] - mesh.points[cells[:, :1]]
     after = moved[cells[:, 1:]] - moved[cells[:, :1]]
     # Singular values of F in the metric of the old simplex: eigenvalues of G_old^-1 G_new.
@@ -68,7 +68,7 @@ def distortion(mesh: Mesh, moved: Float[np.ndarray, "point dim2"]) -> Distortion
 def flipped_cells(mesh: Mesh, moved: Float[np.ndarray, "point dim2"]) -> int:
     """How many simplices of the cells change orientation, or of a parametrised surface have
     another than most."""
-    cells, _ = simplices(mesh)
+    cells, _ = mesh.simplices
     new = np.sign(signed_measures(moved, cells))
     if mesh.points.shape[1] == mesh.cell_dim == moved.shape[1]:
         old = np.sign(signed_measures(mesh.points, cells))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from .cells import CellType
 from .mesh import Mesh
@@ -29,7 +29,8 @@ class Topology:
 
 
 def simplices(mesh: Mesh) -> tuple[Int[np.ndarray, "simplex corner"], Int[np.ndarray, " simplex"]]:
-    """The cells of highest dimension split into simplices, and the cell that each came from."""
+    """The cells of highest dimension split into simplices, and the cell that each came from
+    (`Mesh.simplices` keeps them)."""
     dim = mesh.cell_dim
     parts, parents, start = [], [], 0
     for kind, block in zip(mesh.types, mesh.cells.values(), strict=True):
@@ -77,11 +78,13 @@ def signed_measures(
 ) -> Float[np.ndarray, " simplex"]:
     """det(edges) / d! of each simplex: length, area or volume with its sign where the simplex fills
     the space, without sign (root of the Gram determinant) where it is embedded in a higher one."""
-    edges = points[cells[:, 1:]] - points[cells[:, :1]]
-    d = edges.shape[1]
+    d = cells.shape[1] - 1
     factor = (1.0, 1.0, 2.0, 6.0)[d]
     if d == points.shape[1] == 2:
-        return (edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]) / factor
+        # Coordinate by coordinate: gathering pairs is slow.
+        (x0, x1, x2), (y0, y1, y2) = (np.ascontiguousarray(c)[cells.T] for c in points.T)
+        return ((x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)) / factor
+    edges = points[cells[:, 1:]] - points[cells[:, :1]]
     if d == points.shape[1]:
         return np.linalg.det(edges) / factor
     gram = edges @ edges.swapaxes(1, 2)
@@ -92,14 +95,20 @@ def oriented(
     points: Float[np.ndarray, "point dim"], cells: Int[np.ndarray, "simplex corner"]
 ) -> Int[np.ndarray, "simplex corner"]:
     """The same simplices with positive measure, where they fill the space."""
-    if cells.shape[1] - 1 != points.shape[1] or cells.shape[1] < 3:
-        return cells
-    flip = signed_measures(points, cells) < 0
+    flip = _turned(points, cells)
     if not flip.any():
         return cells
     cells = cells.copy()
     cells[flip, :2] = cells[flip, 1::-1]
     return cells
+
+
+def _turned(
+    points: Float[np.ndarray, "point dim"], cells: Int[np.ndarray, "simplex corner"]
+) -> Bool[np.ndarray, " simplex"]:
+    if cells.shape[1] - 1 != points.shape[1] or cells.shape[1] < 3:
+        return np.zeros(len(cells), dtype=bool)
+    return signed_measures(points, cells) < 0
 
 
 def facets(
@@ -109,13 +118,7 @@ def facets(
     oriented outwards for oriented simplices; and a code for each, equal for facets of the same
     points."""
     corners = cells.shape[1]
-    rows = []
-    for k in range(corners):
-        rest = [j for j in range(corners) if j != k]
-        if k % 2 and len(rest) > 1:
-            rest[0], rest[1] = rest[1], rest[0]
-        rows.append(cells[:, rest])
-    faces = np.concatenate(rows)
+    faces = np.concatenate([cells[:, rest] for rest in _rest(corners)])
     n = int(cells.max(initial=0)) + 1
     if corners == 2:
         return faces, faces[:, 0].astype(np.int64)
@@ -127,32 +130,50 @@ def facets(
     return faces, low * n + keys[:, 2]
 
 
-def neighbours(cells: Int[np.ndarray, "simplex corner"]) -> Int[np.ndarray, "simplex corner"]:
-    """The simplex across the facet opposite to each corner, -1 at the boundary."""
+def neighbours(
+    cells: Int[np.ndarray, "simplex corner"],
+) -> tuple[Int[np.ndarray, "simplex corner"], int]:
+    """The simplex across the facet opposite to each corner, -1 at the boundary; and the number of
+    distinct facets."""
     _, codes = facets(cells)
     n, corners = cells.shape
-    order = np.argsort(codes, kind="stable")
+    order = np.argsort(codes)
     same = np.flatnonzero(np.diff(codes[order]) == 0)
-    across = np.full(n * corners, -1)
-    across[order[same]] = order[same + 1] % n
-    across[order[same + 1]] = order[same] % n
-    return across.reshape(corners, n).T
+    one, other = order[same], order[same + 1]
+    across = np.full(n * corners, -1, dtype=np.int32)
+    across[one] = other % max(n, 1)
+    across[other] = one % max(n, 1)
+    return across.reshape(corners, n).T, n * corners - len(same)
 
 
 def boundary(mesh: Mesh) -> Int[np.ndarray, "facet corner"]:
     """Facets (edges of a surface, triangles of a volume) that belong to one simplex only."""
-    cells, _ = simplices(mesh)
+    cells, _ = mesh.simplices
     if not len(cells):
         return np.empty((0, max(mesh.cell_dim, 1)), dtype=np.int32)
-    faces, codes = facets(oriented(mesh.points, cells))
-    return faces[_once(codes)[0]]
+    corner, which = np.nonzero(mesh.across.T < 0)
+    faces = facets_of(cells[which], corner)
+    turned = _turned(mesh.points, cells[which])
+    faces[turned, :2] = faces[turned, 1::-1]
+    return faces
 
 
-def _once(codes: Int[np.ndarray, " facet"]) -> tuple[Int[np.ndarray, " boundary"], int]:
-    """Places of the codes that occur once, in order, and the number of distinct codes."""
-    order = np.argsort(codes, kind="stable")
-    new = np.concatenate([[True], np.diff(codes[order]) != 0, [True]])
-    return np.sort(order[new[:-1] & new[1:]]), int(new.sum()) - 1
+def facets_of(
+    cells: Int[np.ndarray, "facet _corner"], corner: Int[np.ndarray, " facet"]
+) -> Int[np.ndarray, "facet node"]:
+    """The facet opposite to `corner` of each simplex, oriented as in `facets`."""
+    return cells[np.arange(len(cells))[:, None], _rest(cells.shape[1])[corner]]
+
+
+def _rest(corners: int) -> Int[np.ndarray, "corner rest"]:
+    """The other corners, in the order that points outwards for oriented simplices."""
+    rows = []
+    for k in range(corners):
+        rest = [j for j in range(corners) if j != k]
+        if k % 2 and len(rest) > 1:
+            rest[0], rest[1] = rest[1], rest[0]
+        rows.append(rest)
+    return np.array(rows)
 
 
 def boundary_loops(mesh: Mesh) -> list[Int[np.ndarray, " point"]]:
@@ -204,7 +225,7 @@ def _cycles(follow: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
 
 def topology(mesh: Mesh) -> Topology:
     """The signature by which meshes of one family are told from others (`Mesh.topology` keeps
-    it)."""
+    it, and nothing else)."""
     cells, _ = simplices(mesh)
     if not len(cells):
         return Topology(mesh.cell_dim, len(mesh.points), 0, len(mesh.points))
@@ -212,8 +233,7 @@ def topology(mesh: Mesh) -> Topology:
     used = np.zeros(len(mesh.points), dtype=bool)
     used[cells] = True
     n = int(used.sum())
-    faces, codes = facets(cells)
-    rim, distinct = _once(codes)
+    across, distinct = neighbours(cells)
     components = _pieces(cells, len(mesh.points)) - (len(mesh.points) - n)
     euler = n - len(cells)
     if corners == 3:
@@ -223,7 +243,8 @@ def topology(mesh: Mesh) -> Topology:
         low, high = np.minimum(*pairs.T), np.maximum(*pairs.T)
         edges = len(np.unique(low.astype(np.int64) * len(mesh.points) + high))
         euler = n - edges + distinct - len(cells)
-    return Topology(mesh.cell_dim, components, _closed(faces[rim]), euler)
+    corner, which = np.nonzero(across.T < 0)
+    return Topology(mesh.cell_dim, components, _closed(facets_of(cells[which], corner)), euler)
 
 
 def _pieces(cells: Int[np.ndarray, "cell corner"], n_points: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from .mesh import Mesh
-from .topology import neighbours, oriented, signed_measures, simplices
+from .topology import facets_of, neighbours, signed_measures
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -54,94 +54,150 @@ class Interpolant:
             )
 
     @cached_property
-    def _split(self) -> tuple[np.ndarray, np.ndarray]:
-        cells, parents = simplices(self.mesh)
+    def _split(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Simplices, the cell that each came from, and their neighbours."""
+        mesh = self.mesh
+        cells, parents = mesh.simplices
         # Flat cells hold no point, and no weights can be told in them.
-        edges = self.mesh.points[cells[:, 1:]] - self.mesh.points[cells[:, :1]]
-        size = np.abs(edges).max(axis=(1, 2), initial=0.0) ** self.mesh.dim
-        thick = np.abs(signed_measures(self.mesh.points, cells)) > FLAT * size
-        return oriented(self.mesh.points, cells[thick]), parents[thick]
+        size = np.zeros(len(cells))
+        for column in mesh.points.T:
+            np.maximum(size, np.ptp(np.ascontiguousarray(column)[cells.T], axis=0), out=size)
+        size **= mesh.dim
+        thick = np.abs(signed_measures(mesh.points, cells)) > FLAT * size
+        if thick.all():
+            return cells, parents, mesh.across
+        return cells[thick], parents[thick], neighbours(cells[thick])[0]
 
     @cached_property
-    def _inverse(self) -> Float[np.ndarray, "simplex dim dim"]:
-        """Rows of the inverse edge matrices: barycentric = inverse @ (x - x0)."""
-        cells, _ = self._split
-        edges = self.mesh.points[cells[:, 1:]] - self.mesh.points[cells[:, :1]]
-        if self.mesh.dim == 2:
+    def _frames(self) -> Float[np.ndarray, "entry simplex"]:
+        """First corner, then the inverse edge matrix row by row: barycentric weights of the other
+        corners = inverse @ (x - first). Entry by entry, as they are gathered."""
+        cells, dim = self._split[0], self.mesh.dim
+        first = self.mesh.points[cells[:, 0]]
+        edges = self.mesh.points[cells[:, 1:]] - first[:, None]
+        if dim == 2:
             (a, b), (c, d) = edges[:, 0].T, edges[:, 1].T
-            det = (a * d - b * c)[:, None, None]
-            return np.stack([np.stack([d, -c], 1), np.stack([-b, a], 1)], 1) / det
-        return np.linalg.inv(edges.swapaxes(1, 2))
+            det = a * d - b * c
+            inverse = np.stack([d / det, -c / det, -b / det, a / det])
+        else:
+            inverse = np.linalg.inv(edges.swapaxes(1, 2)).reshape(-1, dim * dim).T
+        return np.concatenate([first.T, inverse])
 
     @cached_property
-    def _across(self) -> Int[np.ndarray, "simplex corner"]:
-        return neighbours(self._split[0])
+    def _across(self) -> Int[np.ndarray, "corner simplex"]:
+        return np.ascontiguousarray(self._split[2].T)
 
     @cached_property
     def _rim(self) -> Int[np.ndarray, "facet corner"]:
         """Facets of the boundary."""
-        cells, (which, corner) = self._split[0], np.nonzero(self._across < 0)
-        rest = np.array([np.delete(np.arange(cells.shape[1]), k) for k in range(cells.shape[1])])
-        return cells[which[:, None], rest[corner]]
+        corner, which = np.nonzero(self._across < 0)
+        return facets_of(self._split[0][which], corner)
+
+    @property
+    def corners(self) -> Int[np.ndarray, "simplex corner"]:
+        """The points of each simplex."""
+        return self._split[0]
+
+    @cached_property
+    def simplex_of(self) -> Int[np.ndarray, " point"]:
+        """A simplex of each of the mesh's points, -1 where there is none."""
+        cells = self._split[0]
+        found = np.full(len(self.mesh.points), -1, dtype=np.int32)
+        found[cells.T] = np.arange(len(cells), dtype=np.int32)
+        return found
 
     @cached_property
     def _tree(self) -> Any:
         """Tree of the points that cells use, with one simplex of each."""
         from scipy.spatial import cKDTree
 
-        cells, _ = self._split
-        simplex_of = np.full(len(self.mesh.points), -1)
-        simplex_of[cells.ravel()] = np.repeat(np.arange(len(cells)), cells.shape[1])
-        used = np.flatnonzero(simplex_of >= 0)
-        return cKDTree(self.mesh.points[used], balanced_tree=False), simplex_of[used]
+        used = np.flatnonzero(self.simplex_of >= 0)
+        return cKDTree(self.mesh.points[used], balanced_tree=False), self.simplex_of[used]
 
-    def _barycentric(self, simplex: np.ndarray, x: np.ndarray) -> Float[np.ndarray, "point corner"]:
-        first = self.mesh.points[self._split[0][simplex, 0]]
-        inner = np.einsum("nij,nj->ni", self._inverse[simplex], x - first)
-        return np.concatenate([1.0 - inner.sum(1, keepdims=True), inner], axis=1)
+    @cached_property
+    def _boxes(self) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
+        """A regular grid of about as many boxes as points: its corner, the side of a box, their
+        number each way, and a simplex near each box."""
+        low, size = self.mesh.points.min(axis=0), np.ptp(self.mesh.points, axis=0)
+        size = np.maximum(size, 1e-6 * size.max(initial=1e-300))
+        side = float((size.prod() / len(self.mesh.points)) ** (1.0 / self.mesh.dim))
+        counts = np.ceil(size / side).astype(np.int64)
+        boxes = np.indices(counts).reshape(self.mesh.dim, -1)
+        centres = low[:, None] + side * (boxes + 0.5)
+        tree, simplex_of = self._tree
+        return low, side, counts, self._walk(centres, simplex_of[tree.query(centres.T)[1]])[0]
 
-    def _walk(self, x: np.ndarray, simplex: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def near(self, x: Float[np.ndarray, "point dim"]) -> Int[np.ndarray, " point"]:
+        """A simplex near each point, from a table: pays for a mesh that is asked often."""
+        low, side, counts, simplex = self._boxes
+        box = np.clip(((x - low) / side).astype(np.int64), 0, counts - 1)
+        return simplex[np.ravel_multi_index(tuple(box.T), tuple(counts))]
+
+    def _barycentric(
+        self, simplex: np.ndarray, x: Float[np.ndarray, "dim point"]
+    ) -> Float[np.ndarray, "corner point"]:
+        dim = len(x)
+        frame = np.take(self._frames, simplex, axis=1)
+        away = x - frame[:dim]
+        weights = np.empty((dim + 1, len(simplex)))
+        for k in range(dim):
+            rows = frame[dim + k * dim : dim + (k + 1) * dim]
+            np.multiply(rows[0], away[0], out=weights[k + 1])
+            for j in range(1, dim):
+                weights[k + 1] += rows[j] * away[j]
+        np.subtract(1.0, weights[1], out=weights[0])
+        for k in range(1, dim):
+            weights[0] -= weights[k + 1]
+        return weights
+
+    def _walk(
+        self, x: Float[np.ndarray, "dim point"], simplex: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Walk from the given simplices towards the points; returns where each walk ended and the
         least barycentric weight there (negative: stopped at the boundary, or gave up)."""
         simplex = simplex.copy()
-        least = np.full(len(x), -np.inf)
-        active = np.arange(len(x))
+        least = np.full(len(simplex), -np.inf)
+        active = np.arange(len(simplex))
         for _ in range(MAX_STEPS):
             here = simplex[active]
-            weights = self._barycentric(here, x[active])
-            # Column by column: reductions over a short last axis are slow.
-            best, way, lowest = (
-                np.zeros(len(active)),
-                np.full(len(active), -1),
-                weights[:, 0].copy(),
-            )
-            for k in range(weights.shape[1]):
-                column, across = weights[:, k], self._across[here, k]
-                np.minimum(lowest, column, out=lowest)
-                # Leave through the facet of the most negative weight with something behind it.
-                better = (column < INSIDE) & (across >= 0) & (column < best)
-                best[better] = column[better]
-                way[better] = across[better]
-            least[active] = lowest
-            going = way >= 0
-            active = active[going]
+            weights = self._barycentric(here, x[:, active])
+            least[active] = weights.min(axis=0)
+            outside = np.flatnonzero(least[active] < INSIDE)
+            if not len(outside):
+                break
+            # Leave through the facet of the most negative weight with something behind it.
+            weights, across = weights[:, outside], self._across[:, here[outside]]
+            weights[across < 0] = 0.0
+            best, way = weights[0], across[0]
+            for k in range(1, len(weights)):
+                way = np.where(weights[k] < best, across[k], way)
+                best = np.minimum(best, weights[k])
+            going = best < INSIDE
+            active = active[outside[going]]
             if not len(active):
                 break
             simplex[active] = way[going]
         return simplex, least
 
-    def locate(self, x: Float[np.ndarray, "point dim"]) -> tuple[np.ndarray, np.ndarray]:
-        """The simplex of each point and whether the point is inside it. Walks that end at a concave
+    def locate(
+        self, x: Float[np.ndarray, "point dim"], start: Int[np.ndarray, " point"] | None = None
+    ) -> tuple[Int[np.ndarray, " point"], Bool[np.ndarray, " point"]]:
+        """The simplex of each point and whether the point is inside it. Walks begin in the
+        simplices `start` (None: at the nearest points of the mesh); those that end at a concave
         boundary are started again from other near points."""
-        tree, simplex_of = self._tree
-        start = simplex_of[tree.query(x)[1]]
-        simplex, least = self._walk(x, start)
+        columns = np.ascontiguousarray(x.T)
+        if start is None:
+            tree, simplex_of = self._tree
+            start = simplex_of[tree.query(x)[1]]
+        simplex, least = self._walk(columns, start)
         for tries in () if self.convex else (4, 16):
             lost = np.flatnonzero(least < INSIDE)
             if not len(lost):
                 break
+            tree, simplex_of = self._tree
             near = tree.query(x[lost], k=min(tries, len(simplex_of)))[1].reshape(len(lost), -1)
-            ends, worth = self._walk(np.repeat(x[lost], near.shape[1], 0), simplex_of[near].ravel())
+            again = np.repeat(columns[:, lost], near.shape[1], axis=1)
+            ends, worth = self._walk(again, simplex_of[near].ravel())
             worth = worth.reshape(near.shape)
             best = worth.argmax(1)
             rows = np.arange(len(lost))
@@ -152,11 +208,20 @@ class Interpolant:
 
     def to(self, x: Float[np.ndarray, "point dim"]) -> Transfer:
         """The operator that carries values from the mesh's points to `x`."""
+        return self.transfer(x, *self.locate(x))
+
+    def transfer(
+        self,
+        x: Float[np.ndarray, "point dim"],
+        simplex: Int[np.ndarray, " point"],
+        inside: Bool[np.ndarray, " point"],
+    ) -> Transfer:
+        """As `to`, for points that were located before."""
         from scipy.sparse import csr_array
 
-        simplex, inside = self.locate(x)
-        cells, parents = self._split
-        nodes, weights = cells[simplex].astype(np.int32), self._barycentric(simplex, x)
+        cells, parents, _ = self._split
+        nodes = np.take(cells, simplex, axis=0)
+        weights = np.ascontiguousarray(self._barycentric(simplex, x.T).T)
         distance = np.zeros(len(x))
         outside = np.flatnonzero(~inside)
         if len(outside):
@@ -166,10 +231,10 @@ class Interpolant:
             nodes[outside, : facet.shape[1]] = facet
             weights[outside] = 0.0
             weights[outside, : facet.shape[1]] = share
-        weights = np.clip(weights, 0.0, None)
-        weights /= weights.sum(1, keepdims=True)
+        np.maximum(weights, 0.0, out=weights)
+        weights /= np.add.reduce(weights, axis=1, keepdims=True)
         n, k = nodes.shape
-        pointer = np.arange(0, n * k + 1, k)
+        pointer = np.arange(0, n * k + 1, k, dtype=np.int32)
         operator = csr_array(
             (weights.ravel(), nodes.ravel(), pointer), shape=(n, len(self.mesh.points))
         )

@@ -11,7 +11,6 @@ from jaxtyping import Float
 
 from fieldcast.meshes import Mesh
 from fieldcast.meshes.chart import cells_to_points
-from fieldcast.meshes.topology import simplices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +81,7 @@ def field_panels(
 def _flat(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
     """Points in the plane of the picture and triangles: a plane mesh as it is, a surface in space
     seen along its shortest side, nearer triangles drawn last."""
-    cells, _ = simplices(mesh)
+    cells, _ = mesh.simplices
     if mesh.cell_dim == 3:
         from fieldcast.meshes.topology import boundary
 

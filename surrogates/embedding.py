@@ -19,7 +19,7 @@ from fieldcast.meshes.normals import point_normals
 from fieldcast.meshes.packed import PackedField
 from fieldcast.meshes.sample import Location
 from fieldcast.meshes.threads import side_by_side
-from fieldcast.meshes.topology import signed_measures, simplices
+from fieldcast.meshes.topology import signed_measures
 
 from .gp import student_variance
 from .pod import Pod, Snapshots, held_out
@@ -63,7 +63,7 @@ def inner_product(chart: Chart, on: str) -> csr_array:
     from scipy.sparse import csr_array, diags_array
 
     if on == "cell" and chart.shared_numbering:
-        cells, parents = simplices(chart.reference)
+        cells, parents = chart.reference.simplices
         size = np.abs(signed_measures(chart.reference.points, cells))
         return csr_array(diags_array(np.bincount(parents, size, minlength=chart.reference.n_cells)))
     if chart.reference.cell_dim == 0:
