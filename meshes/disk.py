@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from .mesh import Mesh
 from .morphing import Morph, Morphing
@@ -20,65 +20,82 @@ from .outline import CORNER, Outline, fractions, matched_corners
 from .topology import boundary_loops, signed_measures
 
 if TYPE_CHECKING:
-    from scipy.sparse import csc_array, csr_array
+    from scipy.sparse import csc_array
 
 DIRECT = 50_000
 MULTIGRID_TOLERANCE = 1e-11
 
 
-def uniform_weights(mesh: Mesh) -> csr_array:
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """w_ij of pairs of points; those of a pair that occurs several times are added. Where they are
+    `symmetric`, a pair is given one way only."""
+
+    i: Int[np.ndarray, " pair"]
+    j: Int[np.ndarray, " pair"]
+    w: Float[np.ndarray, " pair"]
+    symmetric: bool
+
+    def both_ways(self) -> Weights:
+        """Every pair both ways."""
+        if not self.symmetric:
+            return self
+        i, j = (np.concatenate(c) for c in ((self.i, self.j), (self.j, self.i)))
+        return Weights(i, j, np.tile(self.w, 2), symmetric=False)
+
+
+def uniform_weights(mesh: Mesh) -> Weights:
     """w_ij = 1 for neighbours."""
-    cells, _ = mesh.simplices
-    w = _assemble(mesh, [(cells[:, i], cells[:, j], np.ones(len(cells))) for i, j in _PAIRS])
-    w.data[:] = 1.0
-    return w
+    cells, n = mesh.simplices[0], len(mesh.points)
+    pairs = np.sort(np.concatenate([cells[:, [0, 1]], cells[:, [1, 2]], cells[:, [2, 0]]]), axis=1)
+    codes = np.unique(pairs[:, 0].astype(np.int64) * n + pairs[:, 1])
+    return Weights(codes // n, codes % n, np.ones(len(codes)), symmetric=True)
 
 
-def cotangent_weights(mesh: Mesh) -> csr_array:
+def cotangent_weights(mesh: Mesh) -> Weights:
     """w_ij = (cot a + cot b) / 2 with a, b the angles opposite to edge ij (the P1 Laplacian:
     harmonic maps); negative where both are obtuse."""
-    cells, _ = mesh.simplices
-    parts = []
-    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        u = mesh.points[cells[:, i]] - mesh.points[cells[:, k]]
-        v = mesh.points[cells[:, j]] - mesh.points[cells[:, k]]
-        half = 0.5 * (u * v).sum(1) / np.maximum(_cross_norm(u, v), 1e-300)
-        parts += [(cells[:, i], cells[:, j], half), (cells[:, j], cells[:, i], half)]
-    return _assemble(mesh, parts)
+    corners, sides, area = _sides(mesh)
+    # cot a_k = -e_(k+1) . e_(k+2) / (2 area) with e_k the side opposite to corner k.
+    half = [-0.5 * _dot(sides[k - 2], sides[k - 1]) / area for k in range(3)]
+    i, j = (np.concatenate([corners[k - shift] for k in range(3)]) for shift in (2, 1))
+    return Weights(i, j, np.concatenate(half), symmetric=True)
 
 
-def mean_value_weights(mesh: Mesh) -> csr_array:
+def mean_value_weights(mesh: Mesh) -> Weights:
     """w_ij = (tan(a/2) + tan(b/2)) / |x_i - x_j| with a, b the angles at i beside edge ij;
     positive for every mesh (Floater 2003, doi:10.1016/S0167-8396(03)00002-5)."""
-    cells, _ = mesh.simplices
+    corners, sides, area = _sides(mesh)
+    length = [np.sqrt(_dot(side, side)) for side in sides]
     parts = []
-    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        u = mesh.points[cells[:, j]] - mesh.points[cells[:, i]]
-        v = mesh.points[cells[:, k]] - mesh.points[cells[:, i]]
-        lu, lv = np.linalg.norm(u, axis=1), np.linalg.norm(v, axis=1)
-        tangent = _cross_norm(u, v) / np.maximum(lu * lv + (u * v).sum(1), 1e-300)
+    for k in range(3):
+        # At corner k the next one is reached by side k+2, the one after it against side k+1.
+        following, other = length[k - 1], length[k - 2]
+        cosine = -_dot(sides[k - 2], sides[k - 1])
+        tangent = area / np.maximum(following * other + cosine, 1e-300)
         parts += [
-            (cells[:, i], cells[:, j], tangent / lu),
-            (cells[:, i], cells[:, k], tangent / lv),
+            (corners[k], corners[k - 2], tangent / following),
+            (corners[k], corners[k - 1], tangent / other),
         ]
-    return _assemble(mesh, parts)
+    i, j, w = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Weights(i, j, w, symmetric=False)
 
 
-_PAIRS = ((0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2))
+def _sides(mesh: Mesh) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """The triangles' corners (corner, cell); their sides as vectors (dim, cell), number k from
+    corner k+1 to corner k+2; and twice their areas."""
+    corners = np.ascontiguousarray(mesh.simplices[0].T)
+    at = np.array([np.ascontiguousarray(column)[corners] for column in mesh.points.T])
+    sides = [at[:, k - 1] - at[:, k - 2] for k in range(3)]
+    if len(at) == 2:
+        area = np.abs(sides[0][0] * sides[1][1] - sides[0][1] * sides[1][0])
+    else:
+        area = np.linalg.norm(np.cross(sides[0].T, sides[1].T), axis=1)
+    return corners, sides, np.maximum(area, 1e-300)
 
 
-def _cross_norm(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    if u.shape[1] == 2:
-        return np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])
-    return np.linalg.norm(np.cross(u, v), axis=1)
-
-
-def _assemble(mesh: Mesh, parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> csr_array:
-    from scipy.sparse import csr_array
-
-    rows, cols, values = (np.concatenate(p) for p in zip(*parts, strict=True))
-    n = len(mesh.points)
-    return csr_array((values, (rows, cols)), shape=(n, n))
+def _dot(u: Float[np.ndarray, "dim cell"], v: Float[np.ndarray, "dim cell"]) -> np.ndarray:
+    return sum(a * b for a, b in zip(u, v, strict=True))
 
 
 def _refusal(meshes: Sequence[Mesh]) -> str | None:
@@ -139,26 +156,54 @@ def _turned_over(mesh: Mesh, at: Float[np.ndarray, "point 2"]) -> bool:
 
 
 def solve_interior(
-    weights: csr_array, inside: np.ndarray, at: Float[np.ndarray, "point dim"]
+    weights: Weights, inside: Bool[np.ndarray, " point"], at: Float[np.ndarray, "point dim"]
 ) -> Float[np.ndarray, "interior dim"]:
     """Interior points as weighted means of their neighbours, the others given."""
-    from scipy.sparse import csc_array, diags_array
+    from scipy.sparse import csc_array
 
-    total = np.asarray(weights.sum(axis=1)).ravel()
+    n = len(at)
+    ways = weights.both_ways()
+    total = np.bincount(ways.i, ways.w, minlength=n)
     used = inside & (total > 0)
-    rows = weights[used]
-    matrix = csc_array(diags_array(total[used]) - rows[:, used])
-    right = rows[:, ~used] @ at[~used]
+    count = int(used.sum())
+    number = np.full(n, -1, dtype=np.int32)
+    number[used] = np.arange(count)
+    row, column = number[ways.i], number[ways.j]
+    rim = np.flatnonzero((row >= 0) & (column < 0))
+    right = np.stack(
+        [
+            np.bincount(row[rim], ways.w[rim] * along[ways.j[rim]], minlength=count)
+            for along in at.T
+        ],
+        axis=1,
+    )
+    direct = count <= DIRECT
+    # A symmetric matrix is told by its upper triangle.
+    least = row + 1 if direct and weights.symmetric else 0
+    inner = np.flatnonzero((row >= 0) & (column >= least))
+    own = np.arange(count, dtype=np.int32)
+    entries = np.concatenate([total[used], -ways.w[inner]])
+    places = (np.concatenate([own, row[inner]]), np.concatenate([own, column[inner]]))
+    matrix = csc_array((entries, places), shape=(count, count))
+    solve = _by_multigrid if not direct else _by_ldl if weights.symmetric else _by_factor
     answer = at[inside].copy()
-    solve = _by_multigrid if len(right) > DIRECT else _by_factor
     answer[used[inside]] = solve(matrix, right)
     return answer
 
 
+def _by_ldl(upper: csc_array, right: np.ndarray) -> np.ndarray:
+    """Of a symmetric positive definite matrix: LDL^T, ordered by approximate minimum degree."""
+    import qdldl
+    from scipy.sparse import csc_matrix
+
+    factor = qdldl.Solver(csc_matrix(upper), upper=True)
+    return np.stack([factor.solve(column) for column in right.T], axis=1)
+
+
 def _by_factor(matrix: csc_array, right: np.ndarray) -> np.ndarray:
+    """Of a matrix that is diagonally dominant: no pivoting."""
     from scipy.sparse.linalg import splu
 
-    # Positive definite or diagonally dominant: no pivoting, an ordering for symmetric patterns.
     factor = splu(
         matrix,
         permc_spec="MMD_AT_PLUS_A",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"torch": "pytorch", "netCDF4": "netcdf4"}
+CONDA_NAMES = {"torch": "pytorch", "netCDF4": "netcdf4", "qdldl": "qdldl-python"}
 
 
 def conda_lines() -> list[str]:
