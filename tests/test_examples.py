@@ -35,7 +35,8 @@ def test_a_stored_model_of_each_release_stays_readable():
     model = load(data / "plate.fieldcast")
     [p] = model.predict([read_case(data / "new.vtu", parameters={"P": -45})])
     stored = json.loads((data / "answer.json").read_text())
-    np.testing.assert_allclose(p.mean["U2"].values[0, :5, 0], stored["U2"], rtol=1e-9)
+    size = np.abs(stored["U2"]).max()
+    np.testing.assert_allclose(p.mean["U2"].values[0, ::20, 0], stored["U2"], atol=1e-9 * size)
     np.testing.assert_allclose(
         float(p.scalars["max_von_mises"]), stored["max_von_mises"], rtol=1e-9
     )
