@@ -4,14 +4,13 @@ came from, whole or not at all."""
 from __future__ import annotations
 
 import logging
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from .files import write_files
 from .formats import PVD, VTP, VTU, Format, format_called, format_of_suffix, sniff
 from .mesh import Mesh
 from .prediction import Prediction
@@ -229,21 +228,3 @@ def _write(raw: RawMesh, path: Path, source: Path | None, source_format: Format 
         return _write(raw, path.with_suffix(VTU.suffixes[0]), source, source_format)
     write_files(target.path.parent, files)
     return target.path
-
-
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Each file whole or not at all: written under a temporary name, synced, renamed; the last one
-    after all others."""
-    mark = f".{uuid.uuid4().hex[:12]}.tmp"
-    hidden = {name: folder / f".{name}{mark}" for name in files}
-    try:
-        for name, content in files.items():
-            with hidden[name].open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for name in files:
-            hidden[name].replace(folder / name)
-    finally:
-        for path in hidden.values():
-            path.unlink(missing_ok=True)

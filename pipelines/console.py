@@ -44,7 +44,9 @@ class Bars:
         self._progress.stop()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Report `done` of `total` in `stage`; a stage that begins again starts its bar anew."""
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=total)
-        self._progress.update(self._tasks[stage], completed=done, total=total)
+        """Report `done` of `total` in `stage`, a name, with a colon and a remark behind it where
+        there is one; a stage that begins again starts its bar anew."""
+        name = stage.partition(":")[0]
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(stage, total=total)
+        self._progress.update(self._tasks[name], completed=done, total=total, description=stage)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fieldcast.meshes import Case, Prediction
+from fieldcast.meshes.files import replace_file
 from fieldcast.meshes.folder import Folder, read_folder
 from fieldcast.meshes.reading import MeshFileError, Reader
 from fieldcast.meshes.roles import Settings
 from fieldcast.meshes.writing import native_format, write_prediction
-from fieldcast.surrogates.bundle import replace_file
 from fieldcast.surrogates.surrogate import Predictor, Progress, quiet
 
 MANIFEST = "manifest.json"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldcast.meshes import Prediction, Sample
-from fieldcast.surrogates.bundle import replace_file
+from fieldcast.meshes.files import replace_file
 from fieldcast.surrogates.scores import rrmse_field
 from fieldcast.surrogates.surrogate import Predictor, Progress, quiet
 

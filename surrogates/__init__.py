@@ -4,13 +4,17 @@ from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
 from .gp import Training
 from .mmgp import MMGP
+from .pod_network import PodNetwork
 from .surrogate import Differentiable, Predictor, Surrogate
+from .training import Descent
 
 __all__ = [
     "MMGP",
+    "Descent",
     "Differentiable",
     "MeanField",
     "NearestCase",
+    "PodNetwork",
     "PodRidge",
     "Predictor",
     "Surrogate",

@@ -228,6 +228,17 @@ class Embedding:
         rows = list(side_by_side(one, range(len(passages))))
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
+    def encoded(
+        self, name: str, packed: PackedField, passages: Sequence[Passage]
+    ) -> Float[np.ndarray, "case mode"]:
+        """Coefficients of an output field that is known, one passage per case."""
+        basis = self.fields[name]
+        rows = []
+        for i, passage in enumerate(passages):
+            values = carried_field(passage, packed, i)[None]
+            rows.append(basis.pod.encode(np.log(values) if basis.logarithmic else values)[0])
+        return np.array(rows)
+
     def passages(self, cases: Cases) -> list[Passage]:
         """One per case; equal meshes share theirs."""
         meshes = cases.meshes[""]

@@ -387,11 +387,23 @@ def validated(
         mean, variance, noise = GaussianProcess.of(process.x[rest], y[rest], h)(process.x[held])
         truth[held], found[held] = y[held] - shift, mean - shift
         variances[held] = variance + noise
+    shrink, others = best_shares(truth, found)
+    return (truth - others * found) ** 2 / variances, shrink
+
+
+def best_shares(
+    truth: Float[Tensor, "n output"], found: Float[Tensor, "n output"]
+) -> tuple[Float[Tensor, " output"], Float[Tensor, "n output"]]:
+    """The share within [0, 1] of `found` that is closest to `truth`, of each output, and that which
+    each point's others say. It is 1 unless another tells more than a free parameter costs (Akaike
+    1974)."""
     along, size = truth * found, found * found
-    shrink = (along.sum(0) / size.sum(0).clamp(min=1e-300)).clamp(0.0, 1.0)
-    # The share for each point from the others: it has not seen the point either.
+    share = (along.sum(0) / size.sum(0).clamp(min=1e-300)).clamp(0.0, 1.0)
     others = (along.sum(0) - along) / (size.sum(0) - size).clamp(min=1e-300)
-    return (truth - others.clamp(0.0, 1.0) * found) ** 2 / variances, shrink
+    plain, drawn = (((truth - s * found) ** 2).sum(0) for s in (torch.ones_like(share), share))
+    needed = plain > drawn * math.exp(2.0 / len(truth))
+    one = torch.ones_like(share)
+    return torch.where(needed, share, one), torch.where(needed, others.clamp(0.0, 1.0), one)
 
 
 def fitted_tilt(x: Tensor, squares: Tensor) -> tuple[float, Tensor]:

@@ -25,7 +25,7 @@ from .regression import Processes
 from .scores import rrmse_scalar
 from .surrogate import Progress
 
-ENOUGH = 8
+ENOUGH = 6
 """From so many cases on, transforms are chosen and variances cross-validated."""
 FEW, FIELD_FOLDS = 100, 5
 """Up to so many cases the variances of field coefficients are cross-validated, in so many folds."""

@@ -11,8 +11,9 @@ from fieldcast.meshes.plugins import Kind, plugin, plugin_name
 
 from .gp import Training
 from .surrogate import Surrogate
+from .training import Descent
 
-_PLAIN = {"training": Training}
+_PLAIN = {"training": Training, "descent": Descent}
 """Settings that are groups of numbers rather than plugins."""
 
 

@@ -54,11 +54,13 @@ class Model:
 @dataclass(frozen=True, eq=False)
 class Task:
     """What a regression is fitted to: standardised inputs `x` (case, input), coefficients of each
-    field and values of each scalar, (case, output)."""
+    field and values of each scalar, (case, output); and the same of validation cases, where some
+    were given."""
 
     x: Tensor
     fields: Mapping[str, Tensor]
     scalars: Mapping[str, Tensor]
+    validation: Task | None = None
 
 
 class Reduced(Surrogate):
@@ -90,12 +92,17 @@ class Reduced(Surrogate):
         packed = Samples.pack(samples)
         Signature.of(packed)
         morphing, sizes = self.layout()
+        held = Samples.pack(validation) if validation else None
         return self.fit_carried(
-            carry(packed, morphing, progress, normals=sizes.normals), seed, progress
+            carry(packed, morphing, progress, normals=sizes.normals), seed, progress, held
         )
 
     def fit_carried(
-        self, carried: Carried, seed: int = 0, progress: Progress = quiet
+        self,
+        carried: Carried,
+        seed: int = 0,
+        progress: Progress = quiet,
+        validation: Samples | None = None,
     ) -> ReducedPredictor:
         """As `fit`, from samples that were carried to a common mesh before."""
         if len(carried.samples) < 2:
@@ -115,6 +122,8 @@ class Reduced(Surrogate):
             {k: torch.as_tensor(a) for k, a in coefficients.items()},
             {k: torch.as_tensor(s.values) for k, s in samples.scalars.items()},
         )
+        if validation is not None:
+            task = replace(task, validation=_reduced(validation, samples, embedding, features))
         model, learnt = self.learn(task, seed, progress)
         card = Card(
             describe(samples), {**_report(carried, embedding, features), **learnt}, seed=seed
@@ -133,6 +142,23 @@ class Reduced(Surrogate):
         from .reduced_state import unpacked
 
         return ReducedPredictor(self, signature, card, *unpacked(state, self.layout()[0]))
+
+
+def _reduced(samples: Samples, training: Samples, embedding: Embedding, features: Features) -> Task:
+    """Other samples, checked against the training set, as a task of the same space."""
+    signature = Signature.of(training)
+    Signature.of(samples)
+    cases = Cases.pack([signature.checked(s.case) for s in samples])
+    passages = embedding.passages(cases)
+    raw = features.raw(cases, embedding.columns(cases, passages))
+    return Task(
+        torch.as_tensor(features.standardised(raw)),
+        {
+            k: torch.as_tensor(embedding.encoded(k, samples.fields[k], passages))
+            for k in embedding.fields
+        },
+        {k: torch.as_tensor(samples.scalars[k].values) for k in training.scalars},
+    )
 
 
 def _report(carried: Carried, embedding: Embedding, features: Features) -> dict[str, Any]:

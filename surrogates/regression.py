@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .gp import TENSORS, GaussianProcess, Hyperparameters
+from .networks import Dense, dense
 from .surrogate import State
 
 
@@ -162,7 +163,74 @@ class Nearest(Regression):
         return cls(*(torch.as_tensor(state.arrays[k]) for k in ("x", "y")))
 
 
-_KINDS: Mapping[str, Any] = {"processes": Processes, "linear": Linear, "nearest": Nearest}
+@dataclass(frozen=True, eq=False)
+class Network(Regression):
+    """Some outputs of a trained network (`networks.Dense`): its layers, of which all but the last
+    are shared with those of other outputs; `shift` and `scale` of the outputs; and the training
+    set, `x` (case, input) and `y` (case, output)."""
+
+    weights: Sequence[Tensor]
+    biases: Sequence[Tensor]
+    linear: Float[Tensor, "input output"]
+    shift: Float[Tensor, " output"]
+    scale: Float[Tensor, " output"]
+    x: Float[Tensor, "case input"]
+    y: Float[Tensor, "case output"]
+
+    @classmethod
+    def of(
+        cls,
+        module: Dense,
+        columns: slice,
+        scaling: tuple[Tensor, Tensor],
+        training: tuple[Tensor, Tensor],
+    ) -> Network:
+        """The outputs `columns` of a trained module."""
+        weights, biases = ([p.detach() for p in group] for group in (module.weights, module.biases))
+        weights[-1], biases[-1] = weights[-1][:, columns], biases[-1][columns]
+        parts = (weights, biases, module.linear.detach()[:, columns], *scaling, *training)
+        return cls(*parts).laid_out()
+
+    def laid_out(self) -> Network:
+        """In the layout that a saved network has: products then round alike."""
+        return self._each(lambda t: t.clone(memory_format=torch.contiguous_format))
+
+    def __call__(self, x: Tensor) -> Answer:
+        return Answer(dense(x, self.weights, self.biases, self.linear) * self.scale + self.shift)
+
+    def training(self) -> tuple[Tensor, Tensor]:
+        return self.x, self.y
+
+    def to(self, device: str) -> Network:
+        return self._each(lambda t: t.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Network:
+        layers = ([change(t) for t in group] for group in (self.weights, self.biases))
+        return Network(*layers, *(change(getattr(self, k)) for k in _NETWORK))
+
+    def state(self) -> State:
+        arrays = {k: getattr(self, k).cpu().numpy() for k in _NETWORK}
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            arrays |= {f"weight{k}": weight.cpu().numpy(), f"bias{k}": bias.cpu().numpy()}
+        return State(arrays, {"kind": "network", "layers": len(self.weights)})
+
+    @classmethod
+    def restored(cls, state: State) -> Network:
+        """From `state`."""
+        layers = (
+            [torch.as_tensor(state.arrays[f"{name}{k}"]) for k in range(state.values["layers"])]
+            for name in ("weight", "bias")
+        )
+        return cls(*layers, *(torch.as_tensor(state.arrays[k]) for k in _NETWORK))
+
+
+_NETWORK = ("linear", "shift", "scale", "x", "y")
+_KINDS: Mapping[str, Any] = {
+    "processes": Processes,
+    "linear": Linear,
+    "nearest": Nearest,
+    "network": Network,
+}
 
 
 def restored(state: State) -> Regression:

@@ -16,7 +16,8 @@ from fieldcast.meshes.packed import PackedEstimate, PackedField, PackedValues, s
 from .signature import Signature
 
 Progress = Callable[[str, int, int], None]
-"""Called with a stage, how much of it is done, and how much there is."""
+"""Called with a stage ("train", or "train: " and a remark), how much of it is done, and how much
+there is."""
 
 BATCH = 2_000_000
 """Nodes that are answered at a time."""

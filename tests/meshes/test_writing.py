@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fieldcast.meshes import Case, Estimate, Field, Mesh, Prediction, Sample, Scalar, Trust
+from fieldcast.meshes.files import write_files
 from fieldcast.meshes.reading import MeshFileError, Reader, read_mesh
 from fieldcast.meshes.writing import (
     native_format,
-    write_files,
     write_mesh,
     write_prediction,
     write_sample,

@@ -11,9 +11,10 @@ import pytest
 from manufactured import linear
 
 from fieldcast.conformance.refusals import assert_refused, refusal
+from fieldcast.meshes.files import replace_file
 from fieldcast.surrogates import MMGP, PodRidge, Training, load
 from fieldcast.surrogates import bundle as bundle_module
-from fieldcast.surrogates.bundle import HEADER_LIMIT, BundleError, read_header, replace_file
+from fieldcast.surrogates.bundle import HEADER_LIMIT, BundleError, read_header
 
 MMGP_SMALL = MMGP(modes=2, training=Training(starts=1, iterations=10))
 

@@ -1,0 +1,43 @@
+"""Small dense networks, initialised by a generator of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Dense(nn.Module):
+    """y = x L + b + f(x) with f a multilayer perceptron of SiLU units, whose last layer begins at
+    zero: training starts from the linear map."""
+
+    def __init__(
+        self, sizes: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float64
+    ) -> None:
+        super().__init__()
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for k in range(len(sizes) - 1):
+            weight = torch.empty(sizes[k], sizes[k + 1], dtype=dtype)
+            # Variance 2 / inputs keeps the size of signals through rectifiers (He et al. 2015).
+            weight.normal_(0.0, (2.0 / max(sizes[k], 1)) ** 0.5, generator=generator)
+            self.weights.append(weight if k < len(sizes) - 2 else torch.zeros_like(weight))
+            self.biases.append(torch.zeros(sizes[k + 1], dtype=dtype))
+        self.linear = nn.Parameter(torch.zeros(sizes[0], sizes[-1], dtype=dtype))
+
+    def forward(self, x: Float[Tensor, "case input"]) -> Float[Tensor, "case output"]:
+        return dense(x, list(self.weights), list(self.biases), self.linear)
+
+
+def dense(
+    x: Float[Tensor, "case input"],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    linear: Float[Tensor, "input output"],
+) -> Float[Tensor, "case output"]:
+    """What `Dense` computes, from its parameters."""
+    hidden = x
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        hidden = nn.functional.silu(hidden @ weight + bias)
+    return hidden @ weights[-1] + biases[-1] + x @ linear
