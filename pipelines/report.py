@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding
 table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}
 td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}
 td:first-child,th:first-child{text-align:left}
+td{white-space:nowrap}td:last-child{white-space:normal}
 img{max-width:100%}
 .warn{background:#fff3cd;padding:.5em 1em}
 .reject{color:#b00}.flag{color:#a60}.best{font-weight:600}small{color:#666}
@@ -77,9 +78,18 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _summary(predictor: Predictor) -> str:
     training = predictor.card.training
     fit = {k: v for k, v in predictor.card.fit.items() if not isinstance(v, dict)}
-    rows = [[html.escape(str(k)), html.escape(str(v))] for k, v in {**training, **fit}.items()]
+    rows = [[html.escape(str(k)), html.escape(_told(v))] for k, v in {**training, **fit}.items()]
     recipe = html.escape(repr(predictor.recipe))
     return f"<h2>The model</h2><p><code>{recipe}</code></p>{_table(('', ''), rows)}"
+
+
+def _told(value: object) -> str:
+    """A value of a card in few digits: mappings as "name value; ...", lists as "a, b"."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{k} {_told(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_told(v) for v in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _scores(evaluation: Evaluation) -> str:

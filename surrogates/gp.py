@@ -35,6 +35,8 @@ NOISE_MEDIAN, NOISE_SPREAD = math.log(1e-4), 3.0
 FIRST_LENGTHS = (0.65, 0.1)
 FOLD_ITERATIONS = 30
 MANY, TILT_PENALTY = 100, 0.005
+UNEXPLAINED = 0.1
+"""Share of the cross-validated squares above which answers are drawn to the mean."""
 
 
 @dataclass(frozen=True)
@@ -395,15 +397,15 @@ def best_shares(
     truth: Float[Tensor, "n output"], found: Float[Tensor, "n output"]
 ) -> tuple[Float[Tensor, " output"], Float[Tensor, "n output"]]:
     """The share within [0, 1] of `found` that is closest to `truth`, of each output, and that which
-    each point's others say. It is 1 unless another tells more than a free parameter costs (Akaike
-    1974)."""
+    each point's others say. It is 1 where `found` explains all but `UNEXPLAINED` of the squares:
+    the few points can't tell it better."""
     along, size = truth * found, found * found
-    share = (along.sum(0) / size.sum(0).clamp(min=1e-300)).clamp(0.0, 1.0)
+    share = along.sum(0) / size.sum(0).clamp(min=1e-300)
     others = (along.sum(0) - along) / (size.sum(0) - size).clamp(min=1e-300)
-    plain, drawn = (((truth - s * found) ** 2).sum(0) for s in (torch.ones_like(share), share))
-    needed = plain > drawn * math.exp(2.0 / len(truth))
+    poor = ((truth - found) ** 2).sum(0) > UNEXPLAINED * (truth * truth).sum(0)
     one = torch.ones_like(share)
-    return torch.where(needed, share, one), torch.where(needed, others.clamp(0.0, 1.0), one)
+    share, others = (torch.where(poor, s.clamp(0.0, 1.0), one) for s in (share, others))
+    return share, others
 
 
 def fitted_tilt(x: Tensor, squares: Tensor) -> tuple[float, Tensor]:
