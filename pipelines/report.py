@@ -12,7 +12,7 @@ import numpy as np
 
 from fieldcast.meshes import Prediction, Sample
 from fieldcast.meshes.files import replace_file
-from fieldcast.surrogates.scores import rrmse_field
+from fieldcast.surrogates.scores import calibration, rrmse_field
 from fieldcast.surrogates.surrogate import Predictor, Progress, quiet
 
 from . import pictures
@@ -123,20 +123,7 @@ def _scores(evaluation: Evaluation) -> str:
 
 
 def _calibration(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> str:
-    first = predictions[0]
-    known = [k for k, e in first.scalars.items() if e.std is not None]
-    observed: dict[str, list[float]] = {k: [] for k in known}
-    for level in LEVELS if known else ():
-        bands = [p.interval(level) for p in predictions]
-        for name in known:
-            inside = [
-                bool(
-                    np.all(low.scalars[name].value <= s.scalars[name].value)
-                    and np.all(s.scalars[name].value <= high.scalars[name].value)
-                )
-                for s, (low, high) in zip(samples, bands, strict=True)
-            ]
-            observed[name].append(float(np.mean(inside)))
+    observed = calibration(samples, predictions, LEVELS)
     if not observed:
         return ""
     drawn = pictures.calibration(LEVELS, observed, len(samples))

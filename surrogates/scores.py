@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fieldcast.meshes import Prediction, Sample
+from fieldcast.meshes.prediction import Values
 
 NIL = 1e-12
 """A truth below this share of the largest counts as if it were this share."""
@@ -15,14 +16,23 @@ NIL = 1e-12
 
 @dataclass(frozen=True)
 class Score:
-    """Of one output over a set of cases. `rrmse` and `q2` as published with MMGP (arXiv:2305.12871,
-    section 4), `r2` per simulation set; `coverage` is the share of simulations whose truth lies in
-    the 95 % interval (fields: the share of points, averaged over simulations); None where not
-    known."""
+    """Of one output over a set of cases; None where not known.
+
+    `rrmse` and `q2` as published with MMGP (arXiv:2305.12871, section 4); `relative_l2` the mean of
+    |u - v| / |u| over cases. `coverage` is the share of simulations whose truth lies in the 95 %
+    interval (fields: the share of points, averaged over simulations), `width` that interval's mean
+    length, and `crps` the mean continuous ranked probability score (Gneiting and Raftery 2007,
+    doi:10.1198/016214506000001437), both in the output's unit; without a spread the latter is the
+    mean absolute error. `spearman` is the rank correlation of a scalar.
+    """
 
     rrmse: float
     q2: float
     coverage: float | None = None
+    relative_l2: float = float("nan")
+    width: float | None = None
+    crps: float = float("nan")
+    spearman: float | None = None
 
 
 def rrmse_field(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
@@ -49,36 +59,143 @@ def q2(truth: np.ndarray, found: np.ndarray) -> float:
     return 1.0 - float(((truth - found) ** 2).sum()) / max(spread, 1e-300)
 
 
+def relative_l2(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
+    """mean_i(|u_i - v_i| / |u_i|) with the Euclidean norm over all values of a case."""
+    sizes = np.array([float(np.linalg.norm(u)) for u in truth])
+    gaps = np.array([float(np.linalg.norm(u - v)) for u, v in zip(truth, found, strict=True)])
+    return float(np.mean(gaps / _not_nil(sizes, NIL)))
+
+
+def crps_normal(gap: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """std (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)), z = gap / std, of a normal distribution
+    whose mean is `gap` away from the truth; |gap| where std is zero."""
+    from scipy.special import ndtr
+
+    known = std > 1e-12 * np.abs(gap)
+    size = np.where(known, std, 1.0)
+    z = np.where(known, gap / size, 0.0)
+    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    spread = size * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
+    return np.where(known, spread, np.abs(gap))
+
+
+def spearman(truth: np.ndarray, found: np.ndarray) -> float | None:
+    """The correlation of ranks; None where there are fewer than three values or all are alike."""
+    from scipy.stats import spearmanr
+
+    if len(truth) < 3 or np.ptp(truth) == 0 or np.ptp(found) == 0:
+        return None
+    return float(spearmanr(truth, found).statistic)
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """One output over cases: truth and mean of each, and the ends of its interval and its standard
+    deviation where they are known."""
+
+    truth: Sequence[np.ndarray]
+    mean: Sequence[np.ndarray]
+    ends: Sequence[tuple[np.ndarray, np.ndarray]] | None = None
+    std: Sequence[np.ndarray] | None = None
+
+    def coverage(self, whole: bool) -> float | None:
+        """Share of values inside, averaged over cases; `whole`: of cases inside at all times."""
+        if self.ends is None:
+            return None
+        inside = [
+            (low <= u) & (u <= high) for u, (low, high) in zip(self.truth, self.ends, strict=True)
+        ]
+        return float(np.mean([x.all() if whole else x.mean() for x in inside]))
+
+    def width(self) -> float | None:
+        """Mean length of the intervals."""
+        if self.ends is None:
+            return None
+        return float(np.mean([np.mean(high - low) for low, high in self.ends]))
+
+    def crps(self) -> float:
+        """Mean over values, averaged over cases."""
+        spreads = self.std or [np.zeros_like(v) for v in self.mean]
+        both = zip(self.truth, self.mean, spreads, strict=True)
+        return float(np.mean([crps_normal(u - v, s).mean() for u, v, s in both]))
+
+    def flat(self) -> tuple[np.ndarray, np.ndarray]:
+        """All values of all cases."""
+        truth, mean = (np.concatenate([x.ravel() for x in v]) for v in (self.truth, self.mean))
+        return truth, mean
+
+
 def score(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict[str, Score]:
     """Scores of every predicted output, by name."""
     if not len(samples):
         raise ValueError("expected at least one sample to score, got none")
     pairs = list(zip(samples, predictions, strict=True))
     bands = [p.interval(0.95) for p in predictions]
-    first = predictions[0]
     scores = {}
-    for name in first.mean:
-        truth = [s.fields[name].values for s in samples]
-        found = [p.mean[name].values for p in predictions]
-        covered = None
-        if first.std is not None and name in first.std:
-            covered = float(
-                np.mean(
-                    [
-                        np.mean((low.fields[name].values <= u) & (u <= high.fields[name].values))
-                        for u, (low, high) in zip(truth, bands, strict=True)
-                    ]
-                )
-            )
-        flat = (np.concatenate([u.ravel() for u in v]) for v in (truth, found))
-        scores[name] = Score(rrmse_field(truth, found), q2(*flat), covered)
-    for name in first.scalars:
-        u = np.array([s.scalars[name].value for s, _ in pairs])
-        v = np.array([p.scalars[name].mean for _, p in pairs])
-        covered = None
-        if first.scalars[name].std is not None:
-            low = np.array([b.scalars[name].value for b, _ in bands])
-            high = np.array([b.scalars[name].value for _, b in bands])
-            covered = float(np.mean(np.all((low <= u) & (u <= high), axis=1)))
-        scores[name] = Score(rrmse_scalar(u, v), q2(u, v), covered)
+    for name in predictions[0].mean:
+        found = _of_field(name, pairs, bands)
+        scores[name] = Score(
+            rrmse_field(found.truth, found.mean),
+            q2(*found.flat()),
+            found.coverage(whole=False),
+            relative_l2(found.truth, found.mean),
+            found.width(),
+            found.crps(),
+        )
+    for name in predictions[0].scalars:
+        found = _of_scalar(name, pairs, bands)
+        truth, mean = np.array(found.truth), np.array(found.mean)
+        scores[name] = Score(
+            rrmse_scalar(truth, mean),
+            q2(truth, mean),
+            found.coverage(whole=True),
+            relative_l2(found.truth, found.mean),
+            found.width(),
+            found.crps(),
+            spearman(truth.mean(axis=1), mean.mean(axis=1)),
+        )
     return scores
+
+
+def _of_field(
+    name: str,
+    pairs: Sequence[tuple[Sample, Prediction]],
+    bands: Sequence[tuple[Values, Values]],
+) -> _Compared:
+    truth = [s.fields[name].values for s, _ in pairs]
+    mean = [p.mean[name].values for _, p in pairs]
+    if name not in (pairs[0][1].std or {}):
+        return _Compared(truth, mean)
+    ends = [(low.fields[name].values, high.fields[name].values) for low, high in bands]
+    return _Compared(truth, mean, ends, [(p.std or {})[name].values for _, p in pairs])
+
+
+def _of_scalar(
+    name: str,
+    pairs: Sequence[tuple[Sample, Prediction]],
+    bands: Sequence[tuple[Values, Values]],
+) -> _Compared:
+    truth = [s.scalars[name].value for s, _ in pairs]
+    mean = [p.scalars[name].mean for _, p in pairs]
+    spreads = [p.scalars[name].std for _, p in pairs]
+    std = [spread for spread in spreads if spread is not None]
+    if len(std) < len(pairs):
+        return _Compared(truth, mean)
+    ends = [(low.scalars[name].value, high.scalars[name].value) for low, high in bands]
+    return _Compared(truth, mean, ends, std)
+
+
+def calibration(
+    samples: Sequence[Sample], predictions: Sequence[Prediction], levels: Sequence[float]
+) -> dict[str, list[float]]:
+    """For each scalar with a known spread: the share of simulations whose truth lies in its
+    interval, by level."""
+    pairs = list(zip(samples, predictions, strict=True))
+    known = [k for k, e in predictions[0].scalars.items() if e.std is not None]
+    observed: dict[str, list[float]] = {k: [] for k in known}
+    for level in levels if known else ():
+        bands = [p.interval(level) for p in predictions]
+        for name in known:
+            share = _of_scalar(name, pairs, bands).coverage(whole=True)
+            observed[name].append(float("nan") if share is None else share)
+    return observed

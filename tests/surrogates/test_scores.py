@@ -5,9 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from manufactured import linear
+from scipy.special import ndtr
 
 from fieldcast.meshes import Estimate, Field, Prediction
-from fieldcast.surrogates.scores import q2, rrmse_field, rrmse_scalar, score
+from fieldcast.surrogates.scores import (
+    calibration,
+    crps_normal,
+    q2,
+    relative_l2,
+    rrmse_field,
+    rrmse_scalar,
+    score,
+    spearman,
+)
 
 DATA = Path(__file__).parents[1] / "data" / "tensile2d_reference"
 # The network's errors on Tensile2d as published with MMGP (arXiv:2305.12871), from its own files.
@@ -81,3 +91,45 @@ def test_another_number_of_predictions_is_refused():
     samples = linear(5)
     with pytest.raises(ValueError, match="zip"):
         score(samples, predictions(samples[:4], 0.0, None))
+
+
+def test_crps_is_the_integral_of_squared_differences():
+    """CRPS = int (F(t) - 1[t >= y])^2 dt."""
+    t = np.linspace(-40.0, 40.0, 400_001)
+    for gap, std in ((0.0, 1.0), (1.5, 0.7), (-3.0, 2.0)):
+        squares = (ndtr(t / std) - (t >= gap)) ** 2
+        found = crps_normal(np.array([gap]), np.array([std]))[0]
+        assert found == pytest.approx(np.trapezoid(squares, t), rel=1e-4)
+    assert crps_normal(np.array([-2.0]), np.array([0.0]))[0] == 2.0
+
+
+def test_relative_l2():
+    truth = [np.array([3.0, 4.0]), np.array([0.0, 2.0])]
+    assert relative_l2(truth, [1.1 * truth[0], 0.7 * truth[1]]) == pytest.approx(0.2)
+
+
+def test_ranks():
+    x = np.array([1.0, 2.0, 3.0, 4.0])
+    assert spearman(x, np.exp(x)) == pytest.approx(1.0)
+    assert spearman(x, -x) == pytest.approx(-1.0)
+    assert spearman(x, np.ones(4)) is None
+    assert spearman(x[:2], x[:2]) is None
+
+
+def test_widths_and_ranks_of_known_answers():
+    samples = linear(5)
+    found = score(samples, predictions(samples, 1.0, 0.5))
+    assert found["u"].width == pytest.approx(2 * 1.959964 * 0.5, rel=1e-6)
+    assert found["s"].spearman == pytest.approx(1.0)
+    assert found["u"].spearman is None
+    plain = score(samples, predictions(samples, 1.0, None))
+    assert plain["u"].width is None
+    assert plain["u"].crps == pytest.approx(1.0, rel=1e-6)
+    assert found["u"].crps < plain["u"].crps
+
+
+def test_calibration_by_level():
+    samples = linear(5)
+    levels = (0.5, 0.95)
+    assert calibration(samples, predictions(samples, 1.0, 1.0), levels) == {"s": [0.0, 1.0]}
+    assert calibration(samples, predictions(samples, 1.0, None), levels) == {}
