@@ -56,8 +56,9 @@ class PodNetwork(Reduced):
             module.linear.copy_(start.weight)
             module.biases[-1].copy_(start.bias)
         objective = Coefficients(own.x, y, targets.weight, _pair(held, targets))
+        # It is trained in place: `module` holds the best weights.
         trained = train(module, objective, self.descent, seed=seed, progress=progress)
-        return targets.model(trained.module.cpu(), task), {"training": told(trained)}
+        return targets.model(module.cpu(), task), {"training": told(trained)}
 
     @classmethod
     def tiny(cls) -> PodNetwork:

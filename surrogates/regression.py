@@ -205,8 +205,8 @@ class Network(Regression):
         return self._each(lambda t: t.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Network:
-        layers = ([change(t) for t in group] for group in (self.weights, self.biases))
-        return Network(*layers, *(change(getattr(self, k)) for k in _NETWORK))
+        weights, biases = ([change(t) for t in group] for group in (self.weights, self.biases))
+        return Network(weights, biases, *(change(getattr(self, k)) for k in _NETWORK))
 
     def state(self) -> State:
         arrays = {k: getattr(self, k).cpu().numpy() for k in _NETWORK}
@@ -217,11 +217,11 @@ class Network(Regression):
     @classmethod
     def restored(cls, state: State) -> Network:
         """From `state`."""
-        layers = (
+        weights, biases = (
             [torch.as_tensor(state.arrays[f"{name}{k}"]) for k in range(state.values["layers"])]
             for name in ("weight", "bias")
         )
-        return cls(*layers, *(torch.as_tensor(state.arrays[k]) for k in _NETWORK))
+        return cls(weights, biases, *(torch.as_tensor(state.arrays[k]) for k in _NETWORK))
 
 
 _NETWORK = ("linear", "shift", "scale", "x", "y")

@@ -75,7 +75,10 @@ class Descent:
 class Objective(ABC):
     """What is minimised, over `cases` training cases."""
 
-    cases: int
+    @property
+    @abstractmethod
+    def cases(self) -> int:
+        """The number of training cases."""
 
     @abstractmethod
     def loss(self, module: nn.Module, rows: Int[Tensor, " row"]) -> Tensor:
@@ -150,7 +153,7 @@ class _Best:
 
 @dataclass
 class _Log:
-    losses: list[float] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
     history: list[tuple[int, float, float]] = field(default_factory=list)
 
 
@@ -230,8 +233,9 @@ class _Run:
         pairs = zip(self.averaged.parameters(), self.module.parameters(), strict=True)
         for mean, new in pairs:
             mean.lerp_(new, 1.0 - keep)
-        for mean, new in zip(self.averaged.buffers(), self.module.buffers(), strict=True):
-            mean.copy_(new)
+        buffers = zip(self.averaged.buffers(), self.module.buffers(), strict=True)
+        for kept, latest in buffers:
+            kept.copy_(latest)
 
     def _validate(self) -> None:
         loss = self.workers.mean(torch.stack(self.log.losses).mean())
