@@ -178,7 +178,8 @@ class Mesh:
     def moved(self, points: Float[np.ndarray, "point dim"]) -> Mesh:
         """The same cells with other coordinates."""
         other = replace(self, points=points)
-        for name in ("types", "simplices", "across"):
+        kept = ("types", "simplices", "across", "topology")
+        for name in (*kept, "connectivity") if other.dim == self.dim else kept:
             if name in self.__dict__:
                 # What the cells alone tell is kept.
                 other.__dict__[name] = self.__dict__[name]

@@ -114,18 +114,24 @@ class Interpolant:
         used = np.flatnonzero(self.simplex_of >= 0)
         return cKDTree(self.mesh.points[used], balanced_tree=False), self.simplex_of[used]
 
+    def _nearest(self, x: Float[np.ndarray, "point dim"]) -> Int[np.ndarray, " point"]:
+        """A simplex at the mesh's point nearest to each point."""
+        tree, simplex_of = self._tree
+        return simplex_of[tree.query(x)[1]]
+
     @cached_property
     def _boxes(self) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
         """A regular grid of about as many boxes as points: its corner, the side of a box, their
         number each way, and a simplex near each box."""
         low, size = self.mesh.points.min(axis=0), np.ptp(self.mesh.points, axis=0)
-        size = np.maximum(size, 1e-6 * size.max(initial=1e-300))
-        side = float((size.prod() / len(self.mesh.points)) ** (1.0 / self.mesh.dim))
+        n, dim = len(self.mesh.points), self.mesh.dim
+        # Not thinner than one box of a cube: a thin mesh is not cut finer for it.
+        size = np.maximum(size, size.max(initial=1e-300) / n ** (1.0 / dim))
+        side = float((size.prod() / n) ** (1.0 / dim))
         counts = np.ceil(size / side).astype(np.int64)
-        boxes = np.indices(counts).reshape(self.mesh.dim, -1)
+        boxes = np.indices(counts).reshape(dim, -1)
         centres = low[:, None] + side * (boxes + 0.5)
-        tree, simplex_of = self._tree
-        return low, side, counts, self._walk(centres, simplex_of[tree.query(centres.T)[1]])[0]
+        return low, side, counts, self._walk(centres, self._nearest(centres.T))[0]
 
     def near(self, x: Float[np.ndarray, "point dim"]) -> Int[np.ndarray, " point"]:
         """A simplex near each point, from a table: pays for a mesh that is asked often."""
@@ -154,7 +160,7 @@ class Interpolant:
         self, x: Float[np.ndarray, "dim point"], simplex: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Walk from the given simplices towards the points; returns where each walk ended and the
-        least barycentric weight there (negative: stopped at the boundary, or gave up)."""
+        least barycentric weight there (negative: stopped at the boundary, -inf: gave up)."""
         simplex = simplex.copy()
         least = np.full(len(simplex), -np.inf)
         active = np.arange(len(simplex))
@@ -177,19 +183,24 @@ class Interpolant:
             if not len(active):
                 break
             simplex[active] = way[going]
+        else:
+            least[active] = -np.inf
         return simplex, least
 
     def locate(
         self, x: Float[np.ndarray, "point dim"], start: Int[np.ndarray, " point"] | None = None
     ) -> tuple[Int[np.ndarray, " point"], Bool[np.ndarray, " point"]]:
         """The simplex of each point and whether the point is inside it. Walks begin in the
-        simplices `start` (None: at the nearest points of the mesh); those that end at a concave
-        boundary are started again from other near points."""
+        simplices `start` (None: at the nearest points of the mesh), and again at the nearest points
+        where that was too far; those that end at a concave boundary are started again from other
+        near points."""
         columns = np.ascontiguousarray(x.T)
         if start is None:
-            tree, simplex_of = self._tree
-            start = simplex_of[tree.query(x)[1]]
+            start = self._nearest(x)
         simplex, least = self._walk(columns, start)
+        far = np.flatnonzero(np.isneginf(least))
+        if len(far):
+            simplex[far], least[far] = self._walk(columns[:, far], self._nearest(x[far]))
         for tries in () if self.convex else (4, 16):
             lost = np.flatnonzero(least < INSIDE)
             if not len(lost):

@@ -4,7 +4,7 @@ Ubbiali 2018, doi:10.1016/j.jcp.2018.02.037), on morphed meshes."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ class PodNetwork(Reduced):
     """One network of `depth` hidden layers of `width` units for all coefficients and scalars, on
     top of the ridge regression that it begins with. Sizes as in `MMGP`."""
 
+    validated: ClassVar[bool] = True
+
     morphing: Morphing | None = None
     modes: int = 16
     shape_modes: int = 16
@@ -56,6 +58,7 @@ class PodNetwork(Reduced):
             module.linear.copy_(start.weight)
             module.biases[-1].copy_(start.bias)
         objective = Coefficients(own.x, y, targets.weight, _pair(held, targets))
+        objective = objective.to(self.descent.place)
         # It is trained in place: `module` holds the best weights.
         trained = train(module, objective, self.descent, seed=seed, progress=progress)
         return targets.model(module.cpu(), task), {"training": told(trained)}
@@ -139,15 +142,21 @@ class Coefficients(Objective):
         return len(self.x)
 
     def loss(self, module: nn.Module, rows: Tensor) -> Tensor:
-        x, y, weight = (t.to(rows.device) for t in (self.x, self.y, self.weight))
-        return ((module(x[rows]) - y[rows]) ** 2 @ weight).mean() / weight.sum()
+        return self._mean(module(self.x[rows]), self.y[rows])
 
     def error(self, module: nn.Module) -> float:
         if self.held is None:
             return float("nan")
-        device = next(module.parameters()).device
-        x, y, weight = (t.to(device) for t in (*self.held, self.weight))
-        return float((((module(x) - y) ** 2 @ weight).mean() / weight.sum()).sqrt())
+        x, y = self.held
+        return float(self._mean(module(x), y).sqrt())
+
+    def _mean(self, found: Tensor, truth: Tensor) -> Tensor:
+        return ((found - truth) ** 2 @ self.weight).mean() / self.weight.sum()
+
+    def to(self, device: torch.device) -> Coefficients:
+        """The same on another device."""
+        held = None if self.held is None else (self.held[0].to(device), self.held[1].to(device))
+        return Coefficients(self.x.to(device), self.y.to(device), self.weight.to(device), held)
 
 
 def _pair(held: Task | None, targets: Targets) -> tuple[Tensor, Tensor] | None:

@@ -64,9 +64,11 @@ class Task:
 
 
 class Reduced(Surrogate):
-    """A recipe whose predictors live in a reduced space."""
+    """A recipe whose predictors live in a reduced space. `validated`: it selects by validation
+    cases, where some are given."""
 
     transient: ClassVar[bool] = True
+    validated: ClassVar[bool] = False
 
     @abstractmethod
     def layout(self) -> tuple[Morphing | None, Sizes]:
@@ -92,7 +94,7 @@ class Reduced(Surrogate):
         packed = Samples.pack(samples)
         Signature.of(packed)
         morphing, sizes = self.layout()
-        held = Samples.pack(validation) if validation else None
+        held = Samples.pack(validation) if validation and self.validated else None
         return self.fit_carried(
             carry(packed, morphing, progress, normals=sizes.normals), seed, progress, held
         )
@@ -145,9 +147,18 @@ class Reduced(Surrogate):
 
 
 def _reduced(samples: Samples, training: Samples, embedding: Embedding, features: Features) -> Task:
-    """Other samples, checked against the training set, as a task of the same space."""
-    signature = Signature.of(training)
-    Signature.of(samples)
+    """Validation samples as a task of the same space.
+
+    Raises:
+        ValueError: values that are not finite; other inputs or outputs than the training set's.
+    """
+    signature, found = Signature.of(training), Signature.of(samples)
+    if (found.fields, found.scalars) != (signature.fields, signature.scalars):
+        raise ValueError(
+            "expected validation cases with the outputs of the training set, "
+            f"{[*signature.fields, *signature.scalars]}, in its units and on its points or cells, "
+            f"got {[*found.fields, *found.scalars]}"
+        )
     cases = Cases.pack([signature.checked(s.case) for s in samples])
     passages = embedding.passages(cases)
     raw = features.raw(cases, embedding.columns(cases, passages))

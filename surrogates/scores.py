@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from fieldcast.meshes import Prediction, Sample
 from fieldcast.meshes.prediction import Values
 
+_Pairs: TypeAlias = Sequence[tuple[Sample, Prediction]]
+_Bands: TypeAlias = Sequence[tuple[Values, Values]]
 NIL = 1e-12
 """A truth below this share of the largest counts as if it were this share."""
 
@@ -157,11 +160,7 @@ def score(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict[
     return scores
 
 
-def _of_field(
-    name: str,
-    pairs: Sequence[tuple[Sample, Prediction]],
-    bands: Sequence[tuple[Values, Values]],
-) -> _Compared:
+def _of_field(name: str, pairs: _Pairs, bands: _Bands) -> _Compared:
     truth = [s.fields[name].values for s, _ in pairs]
     mean = [p.mean[name].values for _, p in pairs]
     if name not in (pairs[0][1].std or {}):
@@ -170,11 +169,7 @@ def _of_field(
     return _Compared(truth, mean, ends, [(p.std or {})[name].values for _, p in pairs])
 
 
-def _of_scalar(
-    name: str,
-    pairs: Sequence[tuple[Sample, Prediction]],
-    bands: Sequence[tuple[Values, Values]],
-) -> _Compared:
+def _of_scalar(name: str, pairs: _Pairs, bands: _Bands) -> _Compared:
     truth = [s.scalars[name].value for s, _ in pairs]
     mean = [p.scalars[name].mean for _, p in pairs]
     spreads = [p.scalars[name].std for _, p in pairs]

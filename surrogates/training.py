@@ -63,6 +63,12 @@ class Descent:
                 f"positive rate, got {self}"
             )
 
+    @property
+    def place(self) -> torch.device:
+        """Where to train: `device`, else this process's GPU, else the CPU."""
+        gpu = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+        return torch.device(self.device or gpu)
+
     def rate_at(self, step: int) -> float:
         """The learning rate of a step."""
         rising = max(round(self.warmup * self.steps), 1)
@@ -73,7 +79,8 @@ class Descent:
 
 
 class Objective(ABC):
-    """What is minimised, over `cases` training cases."""
+    """What is minimised, over `cases` training cases; its tensors lie where the module is trained
+    (`Descent.place`)."""
 
     @property
     @abstractmethod
@@ -163,8 +170,7 @@ class _Run:
     def __init__(
         self, module: nn.Module, objective: Objective, descent: Descent, seed: int
     ) -> None:
-        cuda = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(descent.device or cuda)
+        self.device = descent.place
         self.module = module.to(self.device)
         self.objective, self.descent, self.seed = objective, descent, seed
         self.averaged = copy.deepcopy(self.module)
@@ -261,16 +267,17 @@ class _Run:
         return Trained(self.module, self.step, self.best.step, error, tuple(self.log.history))
 
     def save(self, path: Path) -> None:
-        """Write all of it as one safetensors file, by the first process."""
-        if self.workers.rank:
+        """Write all of it as one safetensors file, by the first process; not weights that are
+        spoiled."""
+        losses = torch.stack(self.log.losses) if self.log.losses else torch.zeros(0)
+        if self.workers.rank or not losses.isfinite().all():
             return
         from safetensors.torch import save
 
         tensors = {f"module/{k}": t for k, t in self.module.state_dict().items()}
         tensors |= {f"averaged/{k}": t for k, t in self.averaged.state_dict().items()}
         tensors |= {f"best/{k}": t for k, t in self.best.weights.items()}
-        if self.log.losses:
-            tensors["losses"] = torch.stack(self.log.losses)
+        tensors["losses"] = losses
         state = self.optimiser.state_dict()
         numbers: dict[str, Any] = {}
         _flatten("optimiser", state["state"], tensors, numbers)
@@ -310,7 +317,7 @@ class _Run:
         self.best = _Best(_under("best", tensors), *values["best"])
         self.step = values["step"]
         self.log.history = [tuple(row) for row in values["history"]]
-        self.log.losses = list(tensors["losses"]) if "losses" in tensors else []
+        self.log.losses = list(tensors["losses"])
         state = self.optimiser.state_dict()
         groups = [
             {**g, **new} for g, new in zip(state["param_groups"], values["groups"], strict=True)

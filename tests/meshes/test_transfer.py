@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 from shapes import disk, hexes, interval, quads, scattered, sphere, torus
 
 from fieldcast.conformance.families import box, ring, square
-from fieldcast.meshes import Mesh
+from fieldcast.meshes import Mesh, transfer
 from fieldcast.meshes.topology import boundary, oriented, simplices
 from fieldcast.meshes.transfer import Interpolant, closest_on_facets
 
@@ -193,3 +193,21 @@ def test_told_that_a_mesh_is_convex_it_finds_the_same(n):
     told, untold = (Interpolant(mesh, convex).to(x) for convex in (True, False))
     np.testing.assert_array_equal(told.clamped, untold.clamped)
     assert abs(told.operator - untold.operator).max() < 1e-12
+
+
+def test_walks_that_begin_too_far_away_begin_again(monkeypatch):
+    monkeypatch.setattr(transfer, "MAX_STEPS", 20)
+    mesh = square(60, 0)
+    interpolant = Interpolant(mesh, convex=True)
+    x = mesh.points[mesh.cells["triangle"]].mean(axis=1)
+    simplex, inside = interpolant.locate(x, np.zeros(len(x), dtype=np.int32))
+    assert inside.all()
+    np.testing.assert_array_equal(simplex, np.arange(len(x)))
+
+
+def test_a_thin_mesh_has_a_small_table():
+    mesh = box(6, 0)
+    thin = mesh.moved(mesh.points * np.array([1.0, 1.0, 1e-7]))
+    interpolant = Interpolant(thin)
+    assert interpolant.locate(thin.points, interpolant.near(thin.points))[1].all()
+    assert len(interpolant._boxes[3]) < 10 * len(thin.points)

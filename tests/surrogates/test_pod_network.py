@@ -1,9 +1,11 @@
 """The network on POD coefficients: better than what it starts from, selected on cases it is
 given."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+import pytest
 from manufactured import shapes
 
 from fieldcast.surrogates import Descent, PodNetwork
@@ -43,6 +45,12 @@ def test_weights_are_selected_on_the_validation_cases():
     assert report["validation_error"] == min(errors.values())
     assert errors[report["best_step"]] == report["validation_error"]
     assert scores(fitted(True))["warm"].rrmse <= 1.2 * scores(fitted(False))["warm"].rrmse
+
+
+def test_validation_cases_need_the_outputs():
+    wrong = [replace(sample, scalars={}) for sample in held()]
+    with pytest.raises(ValueError, match="expected validation cases with the outputs"):
+        PodNetwork.tiny().fit(training_set(), validation=wrong)
 
 
 def test_its_spread_is_not_known():

@@ -127,6 +127,10 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
     with pytest.raises(FloatingPointError, match="got nan at step 10; lower the rate"):
         train(module(), LeastSquares(spoiled=True), SHORT, checkpoint=path)
     assert not path.exists()
+    spoiled = LeastSquares(spoiled=True, interrupted_at=5)
+    with pytest.raises(KeyboardInterrupt):
+        train(module(), spoiled, SHORT, checkpoint=path)
+    assert not path.exists()
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
