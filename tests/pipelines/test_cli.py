@@ -181,6 +181,8 @@ def test_interrupt_leaves_nothing_half_written(plate_folder, tmp_path):
         [*command, "--set", "training.starts=8"],
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # Tests that run in the background of a shell inherit that interrupts are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         text=True,
     ) as process:
         assert process.stderr is not None
