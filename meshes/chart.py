@@ -66,6 +66,10 @@ class Chart:
         mesh = mesh.moved(mesh.points)
         return Passage(self, mesh, self.morph.points(mesh))
 
+    def equals(self, other: Chart) -> bool:
+        """Whether its passages are those of `other`."""
+        return self.morphing == other.morphing and self.reference.id == other.reference.id
+
     def size(self, on: Location) -> int:
         """Length of a field on the common mesh; cell fields live there on points, unless the
         numbering is shared."""

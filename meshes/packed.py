@@ -305,7 +305,7 @@ class Predictions(_Views[Prediction]):
             {name: e.at(i) for name, e in self.scalars.items()},
             None if self.parts is None else {name: v.at(i) for name, v in self.parts.items()},
             self.trust[i] if self.trust else Trust(),
-            self.band,
+            self.band.at(i),
         )
 
 

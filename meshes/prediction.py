@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -73,6 +73,14 @@ class Band(ABC):
             ValueError: a level that what the band was made from cannot support.
         """
 
+    def at(self, i: int) -> Band:
+        """That of case `i`, where it is one of many cases."""
+        return self
+
+    def joined(self, bands: Sequence[Band]) -> Band:
+        """That of the cases of all `bands`, this one the first of them."""
+        return self
+
 
 @dataclass(frozen=True)
 class Normal(Band):
@@ -82,8 +90,7 @@ class Normal(Band):
     logarithmic: frozenset[str] = frozenset()
 
     def interval(self, prediction: Prediction, level: float) -> tuple[Values, Values]:
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"expected a level between 0 and 1, such as 0.95, got {level}")
+        check_level(level)
         from scipy.special import ndtri
 
         z = float(ndtri(0.5 + level / 2.0))
@@ -91,21 +98,40 @@ class Normal(Band):
 
     def _end(self, p: Prediction, z: float) -> Values:
         fields = {
-            name: p.mean[name].with_values(self._moved(name, p.mean[name].values, std.values, z))
+            name: p.mean[name].with_values(self.moved(name, p.mean[name].values, std.values, z))
             for name, std in (p.std or {}).items()
         }
         scalars = {
-            name: Scalar(self._moved(name, e.mean, e.std, z), e.unit)
+            name: Scalar(self.moved(name, e.mean, e.std, z), e.unit)
             for name, e in p.scalars.items()
             if e.std is not None
         }
         return Values(fields, scalars)
 
-    def _moved(self, name: str, mean: np.ndarray, std: np.ndarray, z: float) -> np.ndarray:
+    def moved(self, name: str, mean: np.ndarray, std: np.ndarray, z: np.ndarray | float) -> Any:
+        """The value that lies `z` standard deviations above."""
         if name not in self.logarithmic:
             return mean + z * std
         s = np.sqrt(np.log1p((std / mean) ** 2))
         return mean * np.exp(-0.5 * s**2 + np.sign(mean) * z * s)
+
+    def place(self, name: str, mean: np.ndarray, std: np.ndarray, value: np.ndarray) -> Any:
+        """The z whose `moved` is `value`."""
+        if name not in self.logarithmic:
+            return (value - mean) / std
+        s = np.sqrt(np.log1p((std / mean) ** 2))
+        # A value of the other sign lies infinitely far.
+        ratio = np.log(np.maximum(value / mean, 1e-300))
+        return np.sign(mean) * (ratio / s + 0.5 * s)
+
+
+def check_level(level: float) -> None:
+    """
+    Raises:
+        ValueError: a level that is not between 0 and 1.
+    """
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"expected a level between 0 and 1, such as 0.95, got {level}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,8 +52,13 @@ def predict_folder(
     others.
 
     Raises:
-        ValueError: no case there.
+        ValueError: no case there; a level that the model's intervals do not support.
     """
+    if level > predictor.largest_level:
+        raise ValueError(
+            f"expected a level of at most {predictor.largest_level:.3g}, which the simulations of "
+            f"this model support, got {level}; ask for a lower one (--level)"
+        )
     folder = read_folder(
         path,
         folder_settings(predictor),

@@ -12,7 +12,7 @@ import numpy as np
 
 from fieldcast.meshes import Prediction, Sample
 from fieldcast.meshes.files import replace_file
-from fieldcast.surrogates.scores import calibration, rrmse_field
+from fieldcast.surrogates.scores import calibration, intervals, rrmse_field
 from fieldcast.surrogates.surrogate import Predictor, Progress, quiet
 
 from . import pictures
@@ -187,12 +187,12 @@ def _scalars(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> It
     first = predictions[0]
     if first.scalars:
         yield "<h2>Scalars</h2>"
-    bands = [p.interval(0.95) for p in predictions]
+    bands = intervals(predictions, 0.95)
     for name, e in first.scalars.items():
         truth = np.concatenate([s.scalars[name].value for s in samples])
         mean = np.concatenate([p.scalars[name].mean for p in predictions])
         bounds = None
-        if e.std is not None:
+        if bands and name in bands[0][0].scalars:
             low = np.concatenate([b.scalars[name].value for b, _ in bands])
             high = np.concatenate([b.scalars[name].value for _, b in bands])
             bounds = (low, high)

@@ -2,6 +2,7 @@
 
 from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
+from .conformal import Conformal
 from .gp import Training
 from .mmgp import MMGP
 from .pod_network import PodNetwork
@@ -10,6 +11,7 @@ from .training import Descent
 
 __all__ = [
     "MMGP",
+    "Conformal",
     "Descent",
     "Differentiable",
     "MeanField",

@@ -29,8 +29,8 @@ from .surrogate import Progress, quiet
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-ROUND_TRIPS = 64
-"""Training cases on which interpolation there and back is measured."""
+ROUND_TRIPS, FEWEST_TRIPS = 64, 16
+"""Training cases on which interpolation there and back is measured, of all and of a part."""
 FOLDS = 5
 """At most a fifth of the cases is held out to measure what modes leave out."""
 
@@ -51,6 +51,25 @@ class Carried:
     passages: Mapping[int, Passage]
     clamped: Float[np.ndarray, " case"]
     flipped: int
+
+    def rows(self, rows: Sequence[int]) -> Carried:
+        """Of some of the samples, in this order."""
+        at = np.asarray(rows, dtype=int)
+        kept = {k: self.passages[int(i)] for k, i in enumerate(at) if int(i) in self.passages}
+        more = [k for k in range(len(at)) if k not in kept][: max(FEWEST_TRIPS - len(kept), 0)]
+        kept |= {k: self.chart.passage(self.samples.cases.meshes[""][int(at[k])]) for k in more}
+        kept = dict(sorted(kept.items()))
+        return Carried(
+            self.chart,
+            self.why,
+            Samples.pack([self.samples[int(i)] for i in at]),
+            None if self.coordinates is None else self.coordinates[at],
+            {k: values[at] for k, values in self.known.items()},
+            {k: values[at] for k, values in self.fields.items()},
+            kept,
+            self.clamped[at],
+            sum(passage.flipped for passage in kept.values()),
+        )
 
     def weight(self, on: str) -> csr_array:
         """Inner product of fields on the common mesh."""

@@ -340,6 +340,22 @@ def fit_gp(x: Tensor, y: Tensor, training: Training, seed: int = 0) -> GaussianP
     return GaussianProcess.of(x, y, h, nll)
 
 
+def refit(process: GaussianProcess, x: Tensor, y: Tensor, training: Training) -> GaussianProcess:
+    """A process for other points (n, input) and outputs (n, output), usually some of those of
+    `process`: the search for its kernel begins at that one's, and what cross-validation found
+    there is kept. With another number of inputs it begins anew."""
+    scales = {k: getattr(process, k)[: y.shape[1]] for k in ("shrink", "inflation")}
+    if x.shape[1] != process.x.shape[1]:
+        return replace(fit_gp(x, y, training), **scales)
+    # The optimum of all points is where the search begins: few iterations suffice.
+    short = replace(training, iterations=min(training.iterations, FOLD_ITERATIONS))
+    shift, scale = standardisation(y)
+    likelihood = Likelihood(x, (y - shift) / scale, short)
+    h, nll = maximise(likelihood, [process.hyperparameters.theta])
+    tilt = {k: getattr(process, k) for k in ("tilt", "tilt_range")}
+    return replace(GaussianProcess.of(x, y, h, nll), **scales, **tilt)
+
+
 def with_validated_variance(
     process: GaussianProcess, y: Tensor, training: Training, folds: int
 ) -> GaussianProcess:
@@ -377,17 +393,13 @@ def validated(
     """z^2 at each point from the others, (n, output); and the share of the predicted deviation
     from the mean, within [0, 1], that predicts best, (output,)."""
     order = np.random.default_rng(len(y)).permutation(len(y))
-    # The optimum of all points is where each fold's search begins: few iterations suffice.
-    short = replace(training, iterations=FOLD_ITERATIONS)
     truth, found, variances = (torch.empty_like(y) for _ in range(3))
     for part in np.array_split(order, folds):
         rest = torch.as_tensor(np.setdiff1d(order, part))
         held = torch.as_tensor(part)
-        shift, scale = standardisation(y[rest])
-        likelihood = Likelihood(process.x[rest], (y[rest] - shift) / scale, short)
-        h, _ = maximise(likelihood, [process.hyperparameters.theta])
-        mean, variance, noise = GaussianProcess.of(process.x[rest], y[rest], h)(process.x[held])
-        truth[held], found[held] = y[held] - shift, mean - shift
+        other = refit(process, process.x[rest], y[rest], training)
+        mean, variance, noise = other(process.x[held])
+        truth[held], found[held] = y[held] - other.shift, mean - other.shift
         variances[held] = variance + noise
     shrink, others = best_shares(truth, found)
     return (truth - others * found) ** 2 / variances, shrink

@@ -8,6 +8,7 @@ Var u(x) = sum_k phi_k(x)^2 (s_k^2 + noise_k) + truncation(x).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +17,13 @@ import torch
 from torch import Tensor
 
 from fieldcast.meshes.morphing import Morphing
+from fieldcast.meshes.threads import side_by_side
 
 from .embedding import Sizes
 from .features import Transform, one_sign
-from .gp import GaussianProcess, Training, fit_gps, standardisation
+from .gp import GaussianProcess, Training, fit_gps, refit, standardisation
 from .reduced import Model, Reduced, Task
-from .regression import Processes
+from .regression import Processes, Regression
 from .scores import rrmse_scalar
 from .surrogate import Progress
 
@@ -72,6 +74,8 @@ class MMGP(Reduced):
         return self.training
 
     def learn(self, task: Task, seed: int, progress: Progress) -> tuple[Model, dict[str, Any]]:
+        if task.like is not None:
+            return self._refitted(task, task.like), {}
         columns = {k: _columns(y, self.shared_kernel) for k, y in task.fields.items()}
         variants = {k: _variants(y) for k, y in task.scalars.items()}
         outputs = [y for group in columns.values() for y in group]
@@ -100,9 +104,31 @@ class MMGP(Reduced):
         report = {"leave_one_out": _leave_one_out(task, scalars, transforms)}
         return Model(fields, scalars, transforms), report
 
+    def _refitted(self, task: Task, like: Model) -> Model:
+        """With kernels like those that were found for more cases."""
+        pairs: dict[str, list[tuple[GaussianProcess, Tensor]]] = {}
+        for name, y in task.fields.items():
+            columns = _columns(y, self.shared_kernel)
+            pairs[name] = list(zip(_members(like.fields[name]), columns, strict=False))
+        for name, y in task.scalars.items():
+            moved = _tensor(like.transforms[name])(y)
+            pairs[name] = [(_members(like.scalars[name])[0], moved)]
+        flat = [pair for group in pairs.values() for pair in group]
+        with_x = side_by_side(lambda pair: refit(pair[0], task.x, pair[1], self.training), flat)
+        found = iter(list(with_x))
+        made = {name: Processes([next(found) for _ in group]) for name, group in pairs.items()}
+        fields = {k: made[k] for k in task.fields}
+        return Model(fields, {k: made[k] for k in task.scalars}, like.transforms)
+
     @classmethod
     def tiny(cls) -> MMGP:
         return cls(modes=4, shape_modes=4, training=Training(starts=1, iterations=40))
+
+
+def _members(regression: Regression) -> Sequence[GaussianProcess]:
+    if not isinstance(regression, Processes):
+        raise TypeError(f"expected Gaussian processes, got {type(regression).__name__}")
+    return regression.members
 
 
 def _columns(y: Tensor, shared: bool) -> list[Tensor]:

@@ -27,7 +27,17 @@ from .gp import Training
 from .guard import Box
 from .regression import Answer, Regression
 from .signature import Signature, describe
-from .surrogate import Card, Differentiable, Gradient, Predictor, Progress, State, Surrogate, quiet
+from .surrogate import (
+    Card,
+    Differentiable,
+    Gradient,
+    Predictor,
+    Progress,
+    State,
+    Surrogate,
+    Trials,
+    quiet,
+)
 
 LARGEST = 300.0
 """The largest exponent of a log-normal."""
@@ -54,13 +64,15 @@ class Model:
 @dataclass(frozen=True, eq=False)
 class Task:
     """What a regression is fitted to: standardised inputs `x` (case, input), coefficients of each
-    field and values of each scalar, (case, output); and the same of validation cases, where some
-    were given."""
+    field and values of each scalar, (case, output); the same of validation cases, where some were
+    given; and what was learnt from more cases than these, where hyper-parameters come from there.
+    """
 
     x: Tensor
     fields: Mapping[str, Tensor]
     scalars: Mapping[str, Tensor]
     validation: Task | None = None
+    like: Model | None = None
 
 
 class Reduced(Surrogate):
@@ -105,8 +117,10 @@ class Reduced(Surrogate):
         seed: int = 0,
         progress: Progress = quiet,
         validation: Samples | None = None,
+        like: Model | None = None,
     ) -> ReducedPredictor:
-        """As `fit`, from samples that were carried to a common mesh before."""
+        """As `fit`, from samples that were carried to a common mesh before; `like` as in
+        `Task`."""
         if len(carried.samples) < 2:
             raise ValueError("expected at least 2 training cases, got 1")
         samples = carried.samples
@@ -123,6 +137,7 @@ class Reduced(Surrogate):
             torch.as_tensor(features.standardised(raw)),
             {k: torch.as_tensor(a) for k, a in coefficients.items()},
             {k: torch.as_tensor(s.values) for k, s in samples.scalars.items()},
+            like=like,
         )
         if validation is not None:
             task = replace(task, validation=_reduced(validation, samples, embedding, features))
@@ -135,6 +150,13 @@ class Reduced(Surrogate):
             self, Signature.of(samples), card, embedding, features, model, guard
         )
 
+    def trials(self, samples: Sequence[Sample], progress: Progress = quiet) -> Trials:
+        packed = Samples.pack(samples)
+        Signature.of(packed)
+        morphing, sizes = self.layout()
+        carried = carry(packed, morphing, progress, normals=sizes.normals)
+        return CarriedTrials(self, carried, packed)
+
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
         from .reduced_estimate import estimate
 
@@ -144,6 +166,26 @@ class Reduced(Surrogate):
         from .reduced_state import unpacked
 
         return ReducedPredictor(self, signature, card, *unpacked(state, self.layout()[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class CarriedTrials(Trials):
+    """Trials that share the common mesh and all samples on it."""
+
+    recipe: Reduced
+    carried: Carried
+    samples: Samples
+
+    def fit(
+        self,
+        rows: Sequence[int],
+        *,
+        seed: int = 0,
+        like: Predictor | None = None,
+        progress: Progress = quiet,
+    ) -> ReducedPredictor:
+        model = like.model if isinstance(like, ReducedPredictor) else None
+        return self.recipe.fit_carried(self.carried.rows(rows), seed, progress, like=model)
 
 
 def _reduced(samples: Samples, training: Samples, embedding: Embedding, features: Features) -> Task:
@@ -203,7 +245,23 @@ class ReducedPredictor(Differentiable):
     guard: Box
 
     def answer(self, cases: Cases, device: str | None) -> Predictions:
-        passages = self.embedding.passages(cases)
+        return self._through(self.embedding.passages(cases), cases, device)
+
+    def beside(
+        self, others: Sequence[Predictor], cases: Cases, device: str | None
+    ) -> list[Predictions]:
+        chart, passages = self.embedding.chart, self.embedding.passages(cases)
+        found = [self._through(passages, cases, device)]
+        for other in others:
+            if isinstance(other, ReducedPredictor) and other.embedding.chart.equals(chart):
+                found.append(other._through(passages, cases, device))
+            else:
+                found.append(other.answer(cases, device))
+        return found
+
+    def _through(
+        self, passages: Sequence[Passage], cases: Cases, device: str | None
+    ) -> Predictions:
         raw = self.features.raw(cases, self.embedding.columns(cases, passages))
         x = torch.as_tensor(self.features.standardised(raw))
         model = self.model

@@ -133,7 +133,7 @@ def score(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict[
     if not len(samples):
         raise ValueError("expected at least one sample to score, got none")
     pairs = list(zip(samples, predictions, strict=True))
-    bands = [p.interval(0.95) for p in predictions]
+    bands = intervals(predictions, 0.95)
     scores = {}
     for name in predictions[0].mean:
         found = _of_field(name, pairs, bands)
@@ -163,10 +163,10 @@ def score(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict[
 def _of_field(name: str, pairs: _Pairs, bands: _Bands) -> _Compared:
     truth = [s.fields[name].values for s, _ in pairs]
     mean = [p.mean[name].values for _, p in pairs]
-    if name not in (pairs[0][1].std or {}):
-        return _Compared(truth, mean)
-    ends = [(low.fields[name].values, high.fields[name].values) for low, high in bands]
-    return _Compared(truth, mean, ends, [(p.std or {})[name].values for _, p in pairs])
+    known = bool(bands) and name in bands[0][0].fields
+    ends = [(low.fields[name].values, high.fields[name].values) for low, high in bands if known]
+    std = [(p.std or {})[name].values for _, p in pairs if name in (p.std or {})]
+    return _Compared(truth, mean, ends or None, std or None)
 
 
 def _of_scalar(name: str, pairs: _Pairs, bands: _Bands) -> _Compared:
@@ -174,23 +174,30 @@ def _of_scalar(name: str, pairs: _Pairs, bands: _Bands) -> _Compared:
     mean = [p.scalars[name].mean for _, p in pairs]
     spreads = [p.scalars[name].std for _, p in pairs]
     std = [spread for spread in spreads if spread is not None]
-    if len(std) < len(pairs):
-        return _Compared(truth, mean)
-    ends = [(low.scalars[name].value, high.scalars[name].value) for low, high in bands]
-    return _Compared(truth, mean, ends, std)
+    known = bool(bands) and name in bands[0][0].scalars
+    ends = [(low.scalars[name].value, high.scalars[name].value) for low, high in bands if known]
+    return _Compared(truth, mean, ends or None, std or None)
+
+
+def intervals(predictions: Sequence[Prediction], level: float) -> Sequence[tuple[Values, Values]]:
+    """Intervals of all predictions; none where they do not support the level."""
+    try:
+        return [p.interval(level) for p in predictions]
+    except ValueError:
+        return []
 
 
 def calibration(
     samples: Sequence[Sample], predictions: Sequence[Prediction], levels: Sequence[float]
 ) -> dict[str, list[float]]:
-    """For each scalar with a known spread: the share of simulations whose truth lies in its
-    interval, by level."""
+    """For each scalar with a known interval: the share of simulations whose truth lies in it, by
+    level; NaN where the level is not supported."""
     pairs = list(zip(samples, predictions, strict=True))
-    known = [k for k, e in predictions[0].scalars.items() if e.std is not None]
-    observed: dict[str, list[float]] = {k: [] for k in known}
-    for level in levels if known else ():
-        bands = [p.interval(level) for p in predictions]
-        for name in known:
+    by_level = [intervals(predictions, level) for level in levels]
+    known = {k for bands in by_level for low, _ in bands for k in low.scalars}
+    observed: dict[str, list[float]] = {k: [] for k in predictions[0].scalars if k in known}
+    for bands in by_level:
+        for name, shares in observed.items():
             share = _of_scalar(name, pairs, bands).coverage(whole=True)
-            observed[name].append(float("nan") if share is None else share)
+            shares.append(float("nan") if share is None else share)
     return observed

@@ -98,6 +98,10 @@ class Surrogate(ABC):
     def restore(self, signature: Signature, card: Card, state: State) -> Predictor:
         """The predictor that `Predictor.state` came from."""
 
+    def trials(self, samples: Sequence[Sample], progress: Progress = quiet) -> Trials:
+        """For many fits to parts of `samples`: cross-validation, learning curves."""
+        return Anew(self, samples)
+
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
         """Seconds and bytes that `fit` will take, from a trial of its parts; None where not
         known."""
@@ -107,6 +111,43 @@ class Surrogate(ABC):
     def tiny(cls) -> Surrogate:
         """A recipe that fits in seconds, for the conformance suite."""
         return cls()
+
+
+class Trials(ABC):
+    """Fits to parts of one set of samples; what the fits share is done once."""
+
+    samples: Sequence[Sample]
+
+    @abstractmethod
+    def fit(
+        self,
+        rows: Sequence[int],
+        *,
+        seed: int = 0,
+        like: Predictor | None = None,
+        progress: Progress = quiet,
+    ) -> Predictor:
+        """Fitted to the samples of these numbers. `like`, fitted to more of them, lends its
+        hyper-parameters to start from, which saves most of the time where there are any."""
+
+
+@dataclass(frozen=True, eq=False)
+class Anew(Trials):
+    """Trials that share nothing."""
+
+    recipe: Surrogate
+    samples: Sequence[Sample]
+
+    def fit(
+        self,
+        rows: Sequence[int],
+        *,
+        seed: int = 0,
+        like: Predictor | None = None,
+        progress: Progress = quiet,
+    ) -> Predictor:
+        chosen = [self.samples[int(i)] for i in rows]
+        return self.recipe.fit(chosen, seed=seed, progress=progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +196,18 @@ class Predictor(ABC):
                 raise
         half = len(cases) // 2
         return self._answered(cases[:half], device) + self._answered(cases[half:], device)
+
+    def beside(
+        self, others: Sequence[Predictor], cases: Cases, device: str | None
+    ) -> list[Predictions]:
+        """The answers of this predictor and of `others` of its kind; what they share is done
+        once."""
+        return [predictor.answer(cases, device) for predictor in (self, *others)]
+
+    @property
+    def largest_level(self) -> float:
+        """The largest level that its intervals support."""
+        return 1.0
 
     def baselines(self) -> Mapping[str, Predictor]:
         """Trivial predictors made from what this one was fitted to, by name, to be scored beside
@@ -229,7 +282,7 @@ def joined(cases: Sequence[Case], parts: Sequence[Predictions]) -> Predictions:
         {k: _joined_estimates([p.scalars[k] for p in parts]) for k in first.scalars},
         split,
         tuple(t for p in parts for t in p.trust),
-        first.band,
+        first.band.joined([p.band for p in parts]),
     )
 
 
