@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from bars import Clock, say
 
-from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar
+from fieldcast.meshes import Case, Field, Mesh, Sample, Samples, Scalar
 from fieldcast.meshes.sample import scalars_of
 from fieldcast.solvers.plate import DoubleNotchedPlate, plate_design
 from fieldcast.solvers.plate_mesh import plate_mesh
@@ -84,3 +84,21 @@ def _sample(e: dict[str, np.ndarray], name: str) -> Sample:
     )
     fields = {k: Field(v) for k, v in group("f/").items()}
     return Sample(case, fields, {k: Scalar(v) for k, v in group("s/").items()})
+
+
+def one_numbering(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples on one numbering: each on the common mesh, which is moved to its own shape, so
+    that many fits to parts of them need not morph again."""
+    from fieldcast.surrogates.embedding import carry
+
+    carried = carry(Samples.pack(samples), None)
+    reference, found = carried.chart.reference, []
+    for i, sample in enumerate(samples):
+        points = reference.points if carried.coordinates is None else carried.coordinates[i].T
+        case = Case(reference.moved(points), sample.case.parameters, name=sample.case.name)
+        fields = {
+            k: Field.steady(values[i].T, sample.fields[k].unit)
+            for k, values in carried.fields.items()
+        }
+        found.append(Sample(case, fields, sample.scalars))
+    return found

@@ -338,14 +338,15 @@ class Conformed(Band):
         for member, scores in zip(
             self.members or (prediction,), self.calibration.scores, strict=True
         ):
-            largest = np.sort(scores[name][:, 0])[-count:]
             mean, spread = _mean(member, name), _spread(member, name)
-            for r in largest:
-                upper.append(normal.moved(name, mean, spread, r))
-                lower.append(normal.moved(name, mean, spread, -r))
-        last = len(upper) - count
-        high = np.partition(upper, last, axis=0)[last]
-        low = np.partition(lower, count - 1, axis=0)[count - 1]
+            largest = np.sort(scores[name][:, 0])[-count:].reshape(-1, *[1] * mean.ndim)
+            upper.append(normal.moved(name, mean, spread, largest))
+            lower.append(normal.moved(name, mean, spread, -largest))
+        high, low = np.concatenate(upper), np.concatenate(lower)
+        last = len(high) - count
+        high.partition(last, axis=0)
+        low.partition(count - 1, axis=0)
+        high, low = high[last], low[count - 1]
         mean = _mean(prediction, name)
         return np.minimum(low, mean), np.maximum(high, mean)
 
