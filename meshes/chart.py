@@ -160,10 +160,11 @@ def spread(
     values = values.copy()
     while (values[cells] < 0).any():
         best = values[cells].max(axis=1)
-        empty = values[cells.T] < 0
-        if not (empty & (best >= 0)).any():
+        # Of a simplex that knows nothing nothing is learnt: it would undo what others tell.
+        told = (values[cells.T] < 0) & (best >= 0)
+        if not told.any():
             break
-        values[cells.T[empty]] = np.broadcast_to(best, empty.shape)[empty]
+        values[cells.T[told]] = np.broadcast_to(best, told.shape)[told]
     return np.maximum(values, 0)
 
 

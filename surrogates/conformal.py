@@ -26,13 +26,13 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from fieldcast.meshes import Cases, Field, Prediction, Predictions, Sample, Scalar
+from fieldcast.meshes import Case, Cases, Field, Prediction, Predictions, Sample, Scalar
 from fieldcast.meshes.packed import Samples
 from fieldcast.meshes.prediction import Band, Normal, Values, check_level
 
 from .mmgp import MMGP
 from .signature import Signature
-from .surrogate import Card, Predictor, Progress, State, Surrogate, Trials, quiet
+from .surrogate import Card, Joint, Predictor, Progress, State, Surrogate, Trials, quiet
 
 ALONE, MANY = 20, 500
 HELD = 0.2
@@ -185,6 +185,12 @@ class ConformalPredictor(Predictor):
 
     def baselines(self) -> Mapping[str, Predictor]:
         return self.whole.baselines()
+
+    def joint(self, cases: Sequence[Case], output: str) -> Joint | None:
+        return self.whole.joint(cases, output)
+
+    def inputs(self, cases: Sequence[Case]) -> np.ndarray | None:
+        return self.whole.inputs(cases)
 
     @property
     def largest_level(self) -> float:

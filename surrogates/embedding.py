@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 ROUND_TRIPS, FEWEST_TRIPS = 64, 16
 """Training cases on which interpolation there and back is measured, of all and of a part."""
+SHAPE = "shape"
+JUDGED = 10
+"""Folds in which what modes leave out of inputs is measured."""
 FOLDS = 5
 """At most a fifth of the cases is held out to measure what modes leave out."""
 
@@ -220,6 +223,15 @@ class Errors:
 
 
 @dataclass(frozen=True, eq=False)
+class Inputs:
+    """Coefficients (case, mode) of shapes and known fields, and the norm of what their modes leave
+    out, (case,)."""
+
+    columns: Mapping[str, Float[np.ndarray, "case _column"]]
+    residuals: Mapping[str, Float[np.ndarray, " case"]]
+
+
+@dataclass(frozen=True, eq=False)
 class Embedding:
     """The common mesh with the reduced coordinates of shapes, known fields and output fields."""
 
@@ -229,23 +241,48 @@ class Embedding:
     fields: Mapping[str, Basis]
     errors: Mapping[str, Errors] = field(default_factory=dict)
     normals: bool = False
+    weighted: bool = True
 
-    def columns(
-        self, cases: Cases, passages: Sequence[Passage]
-    ) -> dict[str, Float[np.ndarray, "case _column"]]:
-        """Shape and known-field coefficients of each case; `passages` one per case."""
+    def inputs(self, cases: Cases, passages: Sequence[Passage]) -> Inputs:
+        """Of each case; `passages` one per case."""
 
-        def one(i: int) -> dict[str, np.ndarray]:
+        def one(i: int) -> dict[str, tuple[np.ndarray, float]]:
             passage, row = passages[i], {}
-            if self.shape is not None:
-                values = shape_values(passage.mesh, self.normals)
-                row["shape"] = self.shape.encode(passage.to_common(values).T[None])[0]
+            if self.shape is None:
+                row[SHAPE] = np.empty(0), self._moved(passage)
+            else:
+                values = passage.to_common(shape_values(passage.mesh, self.normals)).T
+                row[SHAPE] = self._told(self.shape, values, "point")
             for name, pod in self.known.items():
-                row[name] = pod.encode(carried_field(passage, cases.fields[name], i)[None])[0]
+                known = cases.fields[name]
+                row[name] = self._told(pod, carried_field(passage, known, i), known.on)
             return row
 
         rows = list(side_by_side(one, range(len(passages))))
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        columns = {name: np.array([row[name][0] for row in rows]) for name in rows[0]}
+        residuals = {name: np.array([row[name][1] for row in rows]) for name in rows[0]}
+        return Inputs(columns, residuals)
+
+    def _told(self, pod: Pod, snapshot: np.ndarray, on: Location) -> tuple[np.ndarray, float]:
+        """Coefficients, and the norm of what the modes leave out."""
+        weight = self._weights[on] if self.weighted else None
+        return pod.encode(snapshot[None])[0], float(pod.left_out(snapshot[None], weight)[0])
+
+    def _moved(self, passage: Passage) -> float:
+        """How far a shape is from the only one of training: root mean square, over its size."""
+        own = self.chart.reference.points
+        gap = passage.to_common(passage.mesh.points) - own
+        return float(np.sqrt((gap**2).sum(axis=1).mean()) / np.linalg.norm(np.ptp(own, axis=0)))
+
+    @cached_property
+    def _weights(self) -> dict[Location, csr_array]:
+        """Inner products by location of the inputs."""
+        places: dict[Location, csr_array] = {"point": inner_product(self.chart, "point")}
+        if self.chart.shared_numbering:
+            places["cell"] = inner_product(self.chart, "cell")
+        else:
+            places["cell"] = places["point"]
+        return places
 
     def encoded(
         self, name: str, packed: PackedField, passages: Sequence[Passage]
@@ -298,10 +335,9 @@ class Sizes:
     normals: bool = False
 
 
-def embed(
-    carried: Carried, sizes: Sizes
-) -> tuple[Embedding, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The embedding of a training set; its input columns; its output coefficients by field.
+def embed(carried: Carried, sizes: Sizes) -> tuple[Embedding, Inputs, dict[str, np.ndarray]]:
+    """The embedding of a training set; its inputs, with residuals from modes of other cases; its
+    output coefficients by field.
 
     Raises:
         ValueError: a field to be learnt as a logarithm that is not positive or not there.
@@ -309,16 +345,23 @@ def embed(
     samples = carried.samples
     _check_logarithmic(carried, sizes.logarithmic)
 
-    def inputs(snapshots: np.ndarray, on: str) -> Pod:
-        weight = carried.weight(on) if sizes.weighted else None
-        return Pod.fit(snapshots.copy(), sizes.shape_modes, weight, sizes.shape_tolerance)
+    columns: dict[str, np.ndarray] = {}
+    residuals: dict[str, np.ndarray] = {}
 
-    shape, columns = None, {}
-    if carried.coordinates is not None:
-        shape = inputs(carried.coordinates, "point")
-        columns["shape"] = shape.encode(carried.coordinates)
-    known = {k: inputs(s, samples.cases.fields[k].on) for k, s in carried.known.items()}
-    columns |= {k: pod.encode(carried.known[k]) for k, pod in known.items()}
+    def reduced(name: str, snapshots: np.ndarray, on: str) -> Pod:
+        weight = carried.weight(on) if sizes.weighted else None
+        found = Snapshots.of(snapshots.copy(), weight)
+        pod = found.pod(sizes.shape_modes, sizes.shape_tolerance)
+        columns[name] = pod.encode(snapshots)
+        residuals[name] = found.left_out(len(pod.modes), JUDGED)
+        return pod
+
+    shape = None
+    if carried.coordinates is None:
+        residuals[SHAPE] = np.zeros(len(samples))
+    else:
+        shape = reduced(SHAPE, carried.coordinates, "point")
+    known = {k: reduced(k, s, samples.cases.fields[k].on) for k, s in carried.known.items()}
     bases, coefficients, errors = {}, {}, {}
     for name, snapshots in carried.fields.items():
         logarithmic = name in sizes.logarithmic
@@ -334,8 +377,8 @@ def embed(
         projected = _projected(values, gram, list(carried.passages), sizes.modes)
         residual, errors[name] = _left_out(carried, name, projected, logarithmic)
         bases[name] = Basis(pod, residual, kind, logarithmic)
-    embedding = Embedding(carried.chart, shape, known, bases, errors, sizes.normals)
-    return embedding, columns, coefficients
+    embedding = Embedding(carried.chart, shape, known, bases, errors, sizes.normals, sizes.weighted)
+    return embedding, Inputs(columns, residuals), coefficients
 
 
 def _check_logarithmic(carried: Carried, names: Sequence[str]) -> None:

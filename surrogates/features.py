@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from fieldcast.meshes import Cases
 
+PARAMETERS = "parameters"
 SPREAD, WIDE = 1.2, 5.0
 """Ratios of the largest to the least value of a parameter: see `Transform.suited_to`."""
 
@@ -70,11 +71,12 @@ class Features:
     """x = (raw - shift) / scale, raw = [shape coefficients, transformed parameters, known fields'
     coefficients]; columns that did not vary in the training set are left out.
 
-    `blocks` gives the number of columns of each source before that: "shape", parameters by name
-    (with their times), known fields by name. `low` and `high` are the training range of raw.
+    `sources` says where each column comes from: "shape", "parameters" or a known field. `low` and
+    `high` are the training range of raw.
     """
 
     names: tuple[str, ...]
+    sources: tuple[str, ...]
     transforms: Mapping[str, Transform]
     keep: np.ndarray
     shift: Float[np.ndarray, " column"]
@@ -86,12 +88,13 @@ class Features:
     def fit(cls, cases: Cases, extra: Mapping[str, Float[np.ndarray, "case _column"]]) -> Features:
         """From the training cases and the `extra` columns (shape, known fields) found for them."""
         transforms = {k: Transform.suited_to(s.values) for k, s in cases.parameters.items()}
-        raw, names = raw_columns(cases, extra, transforms)
+        raw, names, sources = raw_columns(cases, extra, transforms)
         spread = np.ptp(raw, axis=0)
         keep = spread > 1e-12 * np.maximum(np.abs(raw).max(axis=0), 1e-300)
         raw = raw[:, keep]
         return cls(
             tuple(np.array(names, dtype=object)[keep]),
+            tuple(np.array(sources, dtype=object)[keep]),
             transforms,
             keep,
             raw.mean(axis=0),
@@ -117,17 +120,19 @@ def raw_columns(
     cases: Cases,
     extra: Mapping[str, Float[np.ndarray, "case _column"]],
     transforms: Mapping[str, Transform],
-) -> tuple[Float[np.ndarray, "case column"], list[str]]:
-    """All columns and their names: the extra ones numbered, parameters by name."""
-    blocks, names = [np.empty((len(cases), 0))], []
+) -> tuple[Float[np.ndarray, "case column"], list[str], list[str]]:
+    """All columns, their names (the extra ones numbered, parameters by name) and sources."""
+    blocks, names, sources = [np.empty((len(cases), 0))], [], []
     for name, columns in extra.items():
         blocks.append(columns)
         names += [f"{name} {k + 1}" for k in range(columns.shape[1])]
+        sources += [name] * columns.shape[1]
     for name, scalar in cases.parameters.items():
         blocks.append(transforms[name](scalar.values))
         steady = scalar.values.shape[1] == 1
         names += [name] if steady else [f"{name}[{k}]" for k in range(scalar.values.shape[1])]
-    return np.concatenate(blocks, axis=1), names
+        sources += [PARAMETERS] * scalar.values.shape[1]
+    return np.concatenate(blocks, axis=1), names, sources
 
 
 def constant_names(cases: Cases) -> Sequence[str]:

@@ -237,6 +237,16 @@ class GaussianProcess:
         noise = self.hyperparameters.noise * size
         return mean * self._slope + self.shift, variance[:, None] * size, noise
 
+    def joint(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Covariance without noise between the points `x` (q, input), summed over outputs, (q, q),
+        and the variance of the noise, summed too, (q,)."""
+        cross = covariance(x, self.x, self.hyperparameters)
+        solved = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
+        between = covariance(x, x, self.hyperparameters) - solved.T @ solved
+        size = self._size(x)
+        root = size.sqrt()
+        return between * (root @ root.T), self.hyperparameters.noise * size.sum(1)
+
     @property
     def _slope(self) -> Tensor:
         return self.scale * self.shrink

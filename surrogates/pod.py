@@ -55,6 +55,14 @@ class Pod:
         flat = a @ self.modes.reshape(len(self.modes), self.mean.size)
         return flat.reshape(len(a), *self.mean.shape) + self.mean
 
+    def left_out(
+        self, snapshots: Float[np.ndarray, "case channel node"], weight: csr_array | None
+    ) -> Float[np.ndarray, " case"]:
+        """The norm of what the modes leave out."""
+        rest = snapshots - self.decode(self.encode(snapshots))
+        squares = (rest * _weighted(rest, weight)).sum(axis=(1, 2))
+        return np.sqrt(np.maximum(squares, 0.0))
+
 
 @dataclass(frozen=True, eq=False)
 class Snapshots:
@@ -86,6 +94,17 @@ class Snapshots:
             for flat in (self.centred, self.weighted)
         )
         return Pod(self.mean, modes, dual, values / max(float(np.trace(self.gram)), 1e-300))
+
+    def left_out(self, count: int, folds: int) -> Float[np.ndarray, " case"]:
+        """The norm of what at most `count` modes of the others leave out of each snapshot, a fold
+        at a time."""
+        n = len(self.gram)
+        order = np.random.default_rng(n).permutation(n)
+        rest = -held_out(self.gram, np.array_split(order, min(folds, n)), count)
+        rest[np.arange(n), order] += 1.0
+        norms = np.empty(n)
+        norms[order] = np.sqrt(np.maximum(((rest @ self.gram) * rest).sum(axis=1), 0.0))
+        return norms
 
 
 def held_out(

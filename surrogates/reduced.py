@@ -24,13 +24,14 @@ from fieldcast.meshes.threads import side_by_side
 from .embedding import Basis, Carried, Embedding, Sizes, carry, embed
 from .features import Features, Transform
 from .gp import Training
-from .guard import Box
+from .guard import Guard, Place, told
 from .regression import Answer, Regression
 from .signature import Signature, describe
 from .surrogate import (
     Card,
     Differentiable,
     Gradient,
+    Joint,
     Predictor,
     Progress,
     State,
@@ -124,15 +125,15 @@ class Reduced(Surrogate):
         if len(carried.samples) < 2:
             raise ValueError("expected at least 2 training cases, got 1")
         samples = carried.samples
-        embedding, columns, coefficients = embed(carried, self.layout()[1])
+        embedding, inputs, coefficients = embed(carried, self.layout()[1])
         progress("reduce", 1, 1)
-        features = Features.fit(samples.cases, columns)
+        features = Features.fit(samples.cases, inputs.columns)
         if not len(features.names):
             raise ValueError(
                 "expected training cases that differ in shape, parameters or known fields, got "
                 "cases that are all alike; name the inputs (--inputs)"
             )
-        raw = features.raw(samples.cases, columns)
+        raw = features.raw(samples.cases, inputs.columns)
         task = Task(
             torch.as_tensor(features.standardised(raw)),
             {k: torch.as_tensor(a) for k, a in coefficients.items()},
@@ -145,7 +146,8 @@ class Reduced(Surrogate):
         card = Card(
             describe(samples), {**_report(carried, embedding, features), **learnt}, seed=seed
         )
-        guard = Box.fit(features, carried.clamped)
+        units = {k: s.unit for k, s in samples.cases.parameters.items()}
+        guard = Guard.fit(features, Place(raw, inputs.residuals, carried.clamped), units)
         return ReducedPredictor(
             self, Signature.of(samples), card, embedding, features, model, guard
         )
@@ -203,7 +205,7 @@ def _reduced(samples: Samples, training: Samples, embedding: Embedding, features
         )
     cases = Cases.pack([signature.checked(s.case) for s in samples])
     passages = embedding.passages(cases)
-    raw = features.raw(cases, embedding.columns(cases, passages))
+    raw = features.raw(cases, embedding.inputs(cases, passages).columns)
     return Task(
         torch.as_tensor(features.standardised(raw)),
         {
@@ -222,6 +224,7 @@ def _report(carried: Carried, embedding: Embedding, features: Features) -> dict[
         "flipped_cells": carried.flipped,
         "clamped_share": float(carried.clamped.max(initial=0.0)),
         "inputs": list(features.names),
+        "trust": told(len(carried.samples)),
         "fields": {
             name: {
                 "modes": len(basis.pod.modes),
@@ -242,7 +245,7 @@ class ReducedPredictor(Differentiable):
     embedding: Embedding
     features: Features
     model: Model
-    guard: Box
+    guard: Guard
 
     def answer(self, cases: Cases, device: str | None) -> Predictions:
         return self._through(self.embedding.passages(cases), cases, device)
@@ -262,7 +265,8 @@ class ReducedPredictor(Differentiable):
     def _through(
         self, passages: Sequence[Passage], cases: Cases, device: str | None
     ) -> Predictions:
-        raw = self.features.raw(cases, self.embedding.columns(cases, passages))
+        inputs = self.embedding.inputs(cases, passages)
+        raw = self.features.raw(cases, inputs.columns)
         x = torch.as_tensor(self.features.standardised(raw))
         model = self.model
         if device is not None:
@@ -291,9 +295,30 @@ class ReducedPredictor(Differentiable):
             {k: _total(epistemic[k], aleatoric[k]) for k in known} if known or not mean else None,
             estimates,
             parts,
-            tuple(self.guard.judge(raw, clamped)),
+            tuple(self.guard.judge(Place(raw, inputs.residuals, clamped))),
             Normal(self._logarithmic()),
         )
+
+    def inputs(self, cases: Sequence[Case]) -> np.ndarray:
+        checked = Cases.pack([self.signature.checked(case) for case in cases])
+        found = self.embedding.inputs(checked, self.embedding.passages(checked))
+        return self.features.standardised(self.features.raw(checked, found.columns))
+
+    def joint(self, cases: Sequence[Case], output: str) -> Joint | None:
+        regressions = {**self.model.fields, **self.model.scalars}
+        if output not in regressions:
+            raise ValueError(f"expected an output of {sorted(regressions)}, got {output!r}")
+        inputs, regression = self.inputs(cases), regressions[output]
+        x = torch.as_tensor(inputs)
+        with torch.no_grad():
+            found = regression.joint(x)
+            if found is None:
+                return None
+            covariance, noise = (part.cpu().numpy() for part in found)
+            mean = None
+            if output in self.model.scalars:
+                mean = regression(x).mean.cpu().numpy().mean(axis=1)
+        return Joint(mean, covariance, noise, inputs, output in self._logarithmic())
 
     def state(self) -> State:
         from .reduced_state import packed

@@ -33,7 +33,7 @@ def gradients(
         )
     cases = Cases.pack([signature.checked(case)])
     [passage] = predictor.embedding.passages(cases)
-    columns = predictor.embedding.columns(cases, [passage])
+    columns = predictor.embedding.inputs(cases, [passage]).columns
     raw = predictor.features.raw(cases, columns)
     chain = _Chain(predictor, cases, passage, raw)
     return {

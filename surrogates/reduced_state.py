@@ -13,7 +13,7 @@ from fieldcast.meshes.morphing import Morphing
 from . import regression
 from .embedding import Basis, Embedding, Errors
 from .features import Features, Transform
-from .guard import Box
+from .guard import Detectors, Guard, Tail
 from .pod import Pod
 from .recipe import recipe_from_json, recipe_to_json
 from .reduced import Model
@@ -21,14 +21,14 @@ from .signature import FieldKind
 from .surrogate import State
 
 
-def packed(embedding: Embedding, features: Features, model: Model, guard: Box) -> State:
+def packed(embedding: Embedding, features: Features, model: Model, guard: Guard) -> State:
     """All of it as one state."""
     shape = {} if embedding.shape is None else {"shape": _pod(embedding.shape)}
     return State.nested(
         {
             "chart": _chart(embedding.chart),
             "shape": State.nested(shape),
-            "options": State({}, {"normals": embedding.normals}),
+            "options": State({}, {"normals": embedding.normals, "weighted": embedding.weighted}),
             "known": State.nested({k: _pod(p) for k, p in embedding.known.items()}),
             "bases": State.nested(
                 {k: _basis(b, embedding, k) for k, b in embedding.fields.items()}
@@ -37,15 +37,12 @@ def packed(embedding: Embedding, features: Features, model: Model, guard: Box) -
             "fields": State.nested({k: r.state() for k, r in model.fields.items()}),
             "scalars": State.nested({k: r.state() for k, r in model.scalars.items()}),
             "transforms": State({}, {k: t.sign for k, t in model.transforms.items()}),
-            "guard": State(
-                {"low": guard.low, "high": guard.high},
-                {"names": list(guard.names), "clamped": guard.clamped},
-            ),
+            "guard": _guard(guard),
         }
     )
 
 
-def unpacked(state: State, morphing: Morphing | None) -> tuple[Embedding, Features, Model, Box]:
+def unpacked(state: State, morphing: Morphing | None) -> tuple[Embedding, Features, Model, Guard]:
     """What `packed` was given."""
     part = state.parts()
     shape = part["shape"].parts().get("shape")
@@ -56,21 +53,32 @@ def unpacked(state: State, morphing: Morphing | None) -> tuple[Embedding, Featur
         {k: _unpack_pod(s) for k, s in part["known"].parts().items()},
         {k: basis for k, (basis, _) in bases.items()},
         {k: errors for k, (_, errors) in bases.items()},
-        bool(part["options"].values["normals"]),
+        **part["options"].values,
     )
     model = Model(
         {k: regression.restored(s) for k, s in part["fields"].parts().items()},
         {k: regression.restored(s) for k, s in part["scalars"].parts().items()},
         {k: Transform(int(v)) for k, v in part["transforms"].values.items()},
     )
-    guard = part["guard"]
-    box = Box(
-        tuple(guard.values["names"]),
-        guard.arrays["low"],
-        guard.arrays["high"],
-        float(guard.values["clamped"]),
-    )
-    return embedding, _unpack_features(part["features"]), model, box
+    features = _unpack_features(part["features"])
+    return embedding, features, model, _unpack_guard(part["guard"], features)
+
+
+def _guard(guard: Guard) -> State:
+    tails = {f"tails/{name}": tail.scores for name, tail in guard.tails.items()}
+    values = {
+        "units": dict(guard.units),
+        "lengths": {name: tail.length for name, tail in guard.tails.items()},
+        "limits": list(guard.limits),
+    }
+    return State({"raw": guard.detectors.raw, **tails}, values)
+
+
+def _unpack_guard(state: State, features: Features) -> Guard:
+    v = state.values
+    tails = {k: Tail(state.arrays[f"tails/{k}"], length) for k, length in v["lengths"].items()}
+    warn, reject = v["limits"]
+    return Guard(v["units"], Detectors(features, state.arrays["raw"]), tails, (warn, reject))
 
 
 def _chart(chart: Chart) -> State:
@@ -119,13 +127,14 @@ def _features(features: Features) -> State:
     signs = {k: t.sign for k, t in features.transforms.items()}
     return State(
         {**arrays, "keep": features.keep.astype(np.uint8)},
-        {"names": list(features.names), "signs": signs},
+        {"names": list(features.names), "sources": list(features.sources), "signs": signs},
     )
 
 
 def _unpack_features(state: State) -> Features:
     return Features(
         tuple(state.values["names"]),
+        tuple(state.values["sources"]),
         {k: Transform(int(v)) for k, v in state.values["signs"].items()},
         state.arrays["keep"].astype(bool),
         *(state.arrays[k] for k in ("shift", "scale", "low", "high")),

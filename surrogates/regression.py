@@ -42,6 +42,11 @@ class Regression(ABC):
         """Inputs and outputs it was fitted to, where it keeps them."""
         return None
 
+    def joint(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Covariance without noise between the points `x` (case, input), summed over outputs, (case,
+        case), and the variance of the noise, summed too, (case,); None where not known."""
+        return None
+
     @abstractmethod
     def state(self) -> State:
         """What `restored` needs."""
@@ -60,6 +65,11 @@ class Processes(Regression):
             torch.cat([variance for _, variance, _ in found], dim=1),
             torch.cat([noise for _, _, noise in found], dim=1),
         )
+
+    def joint(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        found = [process.joint(x) for process in self.members]
+        none = x.new_zeros(len(x), len(x)), x.new_zeros(len(x))
+        return sum((c for c, _ in found), none[0]), sum((n for _, n in found), none[1])
 
     def training(self) -> tuple[Tensor, Tensor] | None:
         if not self.members:

@@ -151,6 +151,20 @@ class Anew(Trials):
 
 
 @dataclass(frozen=True, eq=False)
+class Joint:
+    """What is known of one output at several cases together, in the scale it was learnt in (its
+    logarithm where `logarithmic`): `mean` (case,) of a scalar, None for a field; `covariance`
+    (case, case) without noise and variance of the `noise` (case,), for a field integrated over it;
+    and `inputs` (case, input), standardised."""
+
+    mean: np.ndarray | None
+    covariance: np.ndarray
+    noise: np.ndarray
+    inputs: np.ndarray
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Predictor(ABC):
     """Fitted; answers and saves. What it answers depends on the case alone."""
 
@@ -203,6 +217,16 @@ class Predictor(ABC):
         """The answers of this predictor and of `others` of its kind; what they share is done
         once."""
         return [predictor.answer(cases, device) for predictor in (self, *others)]
+
+    def joint(self, cases: Sequence[Case], output: str) -> Joint | None:
+        """What is known of a scalar (steady) or field at all `cases` together; None where this
+        surrogate can't tell."""
+        return None
+
+    def inputs(self, cases: Sequence[Case]) -> np.ndarray | None:
+        """The standardised inputs (case, input) that cases are told apart by; None where there are
+        none. The training set has mean 0 and standard deviation 1 in each."""
+        return None
 
     @property
     def largest_level(self) -> float:

@@ -5,7 +5,7 @@ import pytest
 from shapes import quads
 
 from fieldcast.conformance.families import bulged, ring, square
-from fieldcast.meshes.chart import Chart, Passage, cells_to_points
+from fieldcast.meshes.chart import Chart, Passage, cells_to_points, spread
 from fieldcast.meshes.disk import Harmonic
 from fieldcast.meshes.morphing import Identity
 from fieldcast.meshes.radial_basis import RadialBasis
@@ -95,3 +95,14 @@ def test_cell_fields_go_there_and_back():
     values = np.sin(2 * centre[:, :1]) + centre[:, 1:]
     back = passage.from_common(passage.to_common(values, "cell"), "cell")
     assert np.sqrt(np.mean((back - values) ** 2)) < 0.02 * np.ptp(values)
+
+
+def test_values_spread_to_every_point_whatever_the_order_of_the_cells():
+    # A row of triangles; the last written knows nothing at first.
+    n = 30
+    cells = np.stack([np.arange(n), np.arange(1, n + 1), np.arange(2, n + 2)], axis=1)
+    for order in (cells, cells[::-1]):
+        for known in (0, n + 1):
+            values = np.full(n + 2, -1, dtype=np.int32)
+            values[known] = 7
+            np.testing.assert_array_equal(spread(values, order), 7)
