@@ -3,6 +3,7 @@
 from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
 from .conformal import Conformal
+from .ensemble import Ensemble
 from .gp import Training
 from .mmgp import MMGP
 from .pod_network import PodNetwork
@@ -14,6 +15,7 @@ __all__ = [
     "Conformal",
     "Descent",
     "Differentiable",
+    "Ensemble",
     "MeanField",
     "NearestCase",
     "PodNetwork",

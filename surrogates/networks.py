@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
 
 
 class Dense(nn.Module):
@@ -28,6 +30,29 @@ class Dense(nn.Module):
 
     def forward(self, x: Float[Tensor, "case input"]) -> Float[Tensor, "case output"]:
         return dense(x, list(self.weights), list(self.biases), self.linear)
+
+
+class Batched(nn.Module):
+    """Several modules of one kind as one: their parameters are stacked, and `torch.func` runs all
+    of them in one pass."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        stacked, _ = stack_module_state(list(modules))
+        self.names = {name.replace(".", "/"): name for name in stacked}
+        self.stacked = nn.ParameterDict({k: stacked[name] for k, name in self.names.items()})
+        # In a list, so that it is not a part: it lends its code alone.
+        self.code = [copy.deepcopy(modules[0]).to("meta")]
+
+    def forward(self, x: Float[Tensor, "member case input"]) -> Float[Tensor, "member case output"]:
+        def one(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+            return functional_call(self.code[0], parameters, (x,))
+
+        return vmap(one)({name: self.stacked[k] for k, name in self.names.items()}, x)
+
+    def of(self, name: str) -> Tensor:
+        """A parameter of all modules, (member, ...)."""
+        return self.stacked[name.replace(".", "/")]
 
 
 def dense(

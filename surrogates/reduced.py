@@ -414,7 +414,8 @@ class ReducedPredictor(Differentiable):
 def _on_cpu(answer: Answer) -> Answer:
     epistemic = None if answer.epistemic is None else answer.epistemic.cpu()
     noise = None if answer.noise is None else answer.noise.cpu()
-    return Answer(answer.mean.cpu(), epistemic, noise)
+    deviations = None if answer.deviations is None else answer.deviations.cpu()
+    return Answer(answer.mean.cpu(), epistemic, noise, deviations)
 
 
 def _back(sign: int, centre: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -442,6 +443,11 @@ def decode(
         [_weights(v[i].numpy(), channels) for v in (answer.epistemic, answer.noise)]
     )
     epistemic, aleatoric = np.hsplit(np.square(modes) @ variances, 2)
+    if answer.deviations is not None:
+        # Members err in all coefficients together.
+        each = modes.reshape(len(modes), -1, channels)
+        off = np.einsum("ekc,mk->mec", each, answer.deviations[:, i].numpy(), optimize=True)
+        epistemic = np.square(off).sum(axis=0)
     aleatoric = aleatoric + np.maximum(columns[:, channels : 2 * channels], 0.0)
     mean, spread = _back(int(basis.logarithmic), centre, epistemic + aleatoric)
     return mean, spread(epistemic), spread(aleatoric)

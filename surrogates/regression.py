@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.func import vmap
 
 from .gp import TENSORS, GaussianProcess, Hyperparameters
-from .networks import Dense, dense
+from .networks import dense
 from .surrogate import State
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """`mean` (case, output); `epistemic` variance (case, output) and `noise` variance (output,),
-    None where not known."""
+    """`mean` (case, output); `epistemic` variance and `noise` variance, each (case, output), None
+    where not known; and where members of an ensemble differ together the `deviations` from their
+    mean, (member, case, output), whose sums of squares are the epistemic variance."""
 
     mean: Tensor
     epistemic: Tensor | None = None
     noise: Tensor | None = None
+    deviations: Tensor | None = None
 
 
 class Regression(ABC):
@@ -43,8 +46,8 @@ class Regression(ABC):
         return None
 
     def joint(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Covariance without noise between the points `x` (case, input), summed over outputs, (case,
-        case), and the variance of the noise, summed too, (case,); None where not known."""
+        """Covariance (case, case) without noise between the points `x` (case, input), and the
+        variance of the noise (case,), both summed over outputs; None where not known."""
         return None
 
     @abstractmethod
@@ -113,22 +116,8 @@ class Linear(Regression):
 
     @classmethod
     def ridge(cls, x: Tensor, y: Tensor, strengths: Sequence[float]) -> Linear:
-        """Ridge regression with the strength of least leave-one-out error (closed form: residual
-        over 1 - leverage)."""
-        u, s, vt = torch.linalg.svd(x, full_matrices=False)
-        mean = y.mean(0)
-        best, least = cls(torch.zeros_like(vt.T @ (u.T @ y)), mean), float("inf")
-        for strength in strengths:
-            shrink = s**2 / (s**2 + strength * len(x))
-            leverage = (u**2 * shrink).sum(1) + 1.0 / len(x)
-            residual = (y - mean - u @ (shrink[:, None] * (u.T @ (y - mean)))) / (
-                1.0 - leverage
-            ).clamp(min=1e-6)[:, None]
-            error = float((residual**2).sum())
-            if error < least:
-                gain = shrink / s.clamp(min=1e-300)
-                best, least = cls(vt.T @ (gain[:, None] * (u.T @ (y - mean))), mean), error
-        return best
+        """Ridge regression with the strength of least leave-one-out error."""
+        return cls(ridge_weight(x, y, ridge_strength(x, y, strengths)), y.mean(0))
 
     @classmethod
     def constant(cls, x: Tensor, y: Tensor) -> Linear:
@@ -149,6 +138,28 @@ class Linear(Regression):
     def restored(cls, state: State) -> Linear:
         """From `state`."""
         return cls(*(torch.as_tensor(state.arrays[k]) for k in ("weight", "bias")))
+
+
+def ridge_strength(x: Tensor, y: Tensor, strengths: Sequence[float]) -> float:
+    """Of least leave-one-out error (closed form: residual over 1 - leverage)."""
+    u, s, _ = torch.linalg.svd(x, full_matrices=False)
+    centred = y - y.mean(0)
+    errors = []
+    for strength in strengths:
+        shrink = s**2 / (s**2 + strength * len(x))
+        leverage = (u**2 * shrink).sum(1) + 1.0 / len(x)
+        residual = centred - u @ (shrink[:, None] * (u.T @ centred))
+        errors.append(float(((residual / (1.0 - leverage).clamp(min=1e-6)[:, None]) ** 2).sum()))
+    return strengths[min(range(len(errors)), key=errors.__getitem__)]
+
+
+def ridge_weight(
+    x: Float[Tensor, "*member case input"], y: Float[Tensor, "*member case output"], strength: float
+) -> Float[Tensor, "*member input output"]:
+    """(X^T X + strength n)^-1 X^T (Y - mean), for one data set or several side by side."""
+    u, s, vt = torch.linalg.svd(x, full_matrices=False)
+    gain = s / (s**2 + strength * x.shape[-2]).clamp(min=1e-300)
+    return vt.mT @ (gain[..., None] * (u.mT @ (y - y.mean(-2, keepdim=True))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,66 +186,76 @@ class Nearest(Regression):
 
 @dataclass(frozen=True, eq=False)
 class Network(Regression):
-    """Some outputs of a trained network (`networks.Dense`): its layers, of which all but the last
-    are shared with those of other outputs; `shift` and `scale` of the outputs; and the training
-    set, `x` (case, input) and `y` (case, output)."""
+    """Some outputs of trained networks (`networks.Dense`), one or an ensemble: their `layers`, each
+    a weight (member, input, output) and a bias (member, output), of which all but the last are
+    shared with those of other outputs, and their `linear` part (member, input, output).
 
-    weights: Sequence[Tensor]
-    biases: Sequence[Tensor]
-    linear: Float[Tensor, "input output"]
+    `spread` tells whether each network gives the logarithm of a variance behind each mean. Outputs
+    are multiplied by `scale` and shifted by `shift`. `noise` (output,) is the variance that an
+    ensemble leaves unexplained, or what the networks' own is multiplied by; without meaning for one
+    network, which does not know its spread. `x` (case, input) and `y` (case, output) is the
+    training set.
+    """
+
+    layers: Sequence[tuple[Tensor, Tensor]]
+    linear: Float[Tensor, "member input column"]
+    spread: bool
     shift: Float[Tensor, " output"]
     scale: Float[Tensor, " output"]
+    noise: Float[Tensor, " output"]
     x: Float[Tensor, "case input"]
     y: Float[Tensor, "case output"]
 
-    @classmethod
-    def of(
-        cls,
-        module: Dense,
-        columns: slice,
-        scaling: tuple[Tensor, Tensor],
-        training: tuple[Tensor, Tensor],
-    ) -> Network:
-        """The outputs `columns` of a trained module."""
-        weights, biases = ([p.detach() for p in group] for group in (module.weights, module.biases))
-        weights[-1], biases[-1] = weights[-1][:, columns], biases[-1][columns]
-        parts = (weights, biases, module.linear.detach()[:, columns], *scaling, *training)
-        return cls(*parts).laid_out()
-
-    def laid_out(self) -> Network:
-        """In the layout that a saved network has: products then round alike."""
-        return self._each(lambda t: t.clone(memory_format=torch.contiguous_format))
-
     def __call__(self, x: Tensor) -> Answer:
-        return Answer(dense(x, self.weights, self.biases, self.linear) * self.scale + self.shift)
+        weights, biases = zip(*self.layers, strict=True)
+        found = vmap(dense, in_dims=(None, 0, 0, 0))(x, list(weights), list(biases), self.linear)
+        count = len(self.shift)
+        means = found[..., :count] * self.scale + self.shift
+        size = len(means)
+        if size == 1:
+            return Answer(means[0])
+        mean = means.mean(0)
+        deviations = (means - mean) / (size - 1) ** 0.5
+        noise = self.noise.expand_as(mean)
+        if self.spread:
+            noise = noise * found[..., count:].exp().mean(0) * self.scale**2
+        return Answer(mean, (deviations**2).sum(0), noise, deviations)
+
+    def joint(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        found = self(x)
+        if found.deviations is None or found.noise is None:
+            return None
+        covariance = torch.einsum("mio,mjo->ij", found.deviations, found.deviations)
+        return covariance, found.noise.sum(1)
 
     def training(self) -> tuple[Tensor, Tensor]:
         return self.x, self.y
 
     def to(self, device: str) -> Network:
-        return self._each(lambda t: t.to(device))
+        return self.each(lambda t: t.to(device))
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Network:
-        weights, biases = ([change(t) for t in group] for group in (self.weights, self.biases))
-        return Network(weights, biases, *(change(getattr(self, k)) for k in _NETWORK))
+    def each(self, change: Callable[[Tensor], Tensor]) -> Network:
+        """With every tensor changed."""
+        layers = [(change(weight), change(bias)) for weight, bias in self.layers]
+        return replace(self, layers=layers, **{k: change(getattr(self, k)) for k in _NETWORK})
 
     def state(self) -> State:
         arrays = {k: getattr(self, k).cpu().numpy() for k in _NETWORK}
-        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+        for k, (weight, bias) in enumerate(self.layers):
             arrays |= {f"weight{k}": weight.cpu().numpy(), f"bias{k}": bias.cpu().numpy()}
-        return State(arrays, {"kind": "network", "layers": len(self.weights)})
+        values = {"kind": "network", "layers": len(self.layers), "spread": self.spread}
+        return State(arrays, values)
 
     @classmethod
     def restored(cls, state: State) -> Network:
         """From `state`."""
-        weights, biases = (
-            [torch.as_tensor(state.arrays[f"{name}{k}"]) for k in range(state.values["layers"])]
-            for name in ("weight", "bias")
-        )
-        return cls(weights, biases, *(torch.as_tensor(state.arrays[k]) for k in _NETWORK))
+        tensors = {k: torch.as_tensor(a) for k, a in state.arrays.items()}
+        count = state.values["layers"]
+        layers = [(tensors[f"weight{k}"], tensors[f"bias{k}"]) for k in range(count)]
+        return cls(layers, spread=state.values["spread"], **{k: tensors[k] for k in _NETWORK})
 
 
-_NETWORK = ("linear", "shift", "scale", "x", "y")
+_NETWORK = ("linear", "shift", "scale", "noise", "x", "y")
 _KINDS: Mapping[str, Any] = {
     "processes": Processes,
     "linear": Linear,
