@@ -23,14 +23,29 @@ from plates import CACHE, one_numbering, plate_sets
 
 from fieldcast.meshes import Sample
 from fieldcast.meshes.morphing import Identity
-from fieldcast.surrogates import MMGP, Conformal, Surrogate, Training
+from fieldcast.surrogates import (
+    MMGP,
+    Conformal,
+    Descent,
+    Ensemble,
+    PodNetwork,
+    Surrogate,
+    Training,
+)
 from fieldcast.surrogates.conformal import scored
+from fieldcast.surrogates.networks import Batched, Dense
+from fieldcast.surrogates.pod_network import Members
+from fieldcast.surrogates.training import train
 
 SIZES, LEVELS, TEST = (50, 100, 200), (0.9, 0.95), 60
 FIELDS, SCALARS = ("U2", "sig11"), ("max_von_mises", "max_U2_top", "max_sig22_top")
 SURROGATES: dict[str, Surrogate] = {
     "MMGP": MMGP(Identity(), shared_kernel=True, training=Training(starts=1)),
+    "ensemble": Ensemble(
+        PodNetwork(Identity(), modes=8, width=32, descent=Descent(steps=400, rate=1e-2)), size=8
+    ),
 }
+WIDTH, MEMBERS, REPEATS, STEPS = 32, 32, 7, 200
 
 
 @lru_cache(maxsize=1)
@@ -104,6 +119,29 @@ def run(name: str, n: int, splits: int, pool: ProcessPoolExecutor) -> dict[str, 
     return {k: np.array([row[k] for row in found]) for k in found[0]}
 
 
+def training_ratio() -> Bar:
+    """Time to train `MEMBERS` networks as one over that to train one: two hidden layers, batch 64,
+    10 inputs, 40 outputs, 200 cases."""
+    clock = Clock()
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(200, 10, generator=generator), torch.randn(200, 40, generator=generator)
+    descent = Descent(steps=STEPS, batch=64)
+
+    def seconds(count: int) -> float:
+        rows = torch.randint(200, (count, 200), generator=generator)
+        sizes = [10, WIDTH, WIDTH, 40]
+        made = [Dense(sizes, torch.Generator().manual_seed(k), x.dtype) for k in range(count)]
+        module, start = Batched(made), Clock()
+        train(module, Members(x, y, torch.ones(40) / 40, rows), descent)
+        return start()
+
+    pairs = [(seconds(1), seconds(MEMBERS)) for _ in range(REPEATS + 1)][1:]
+    one, many = np.median(pairs, axis=0)
+    say(f"one network {one:.2f} s, {MEMBERS} networks {many:.2f} s")
+    label = f"{MEMBERS} networks / one, time to train"
+    return Bar(label, float(many / one), 4.0, REPEATS, clock())
+
+
 def wanted(n: int, level: float) -> float:
     """ceil((n + 1) level) / (n + 1)."""
     return math.ceil((n + 1) * level - 1e-9) / (n + 1)
@@ -112,8 +150,10 @@ def wanted(n: int, level: float) -> float:
 def main() -> None:
     given = arguments(__doc__)
     plates()
-    jobs = [("MMGP", n, 10 if given.quick else 200) for n in SIZES[: 2 if given.quick else 3]]
-    bars, rows = [], []
+    sizes = SIZES[:1] if given.quick else SIZES
+    counts = {"MMGP": 6, "ensemble": 4} if given.quick else {"MMGP": 200, "ensemble": 20}
+    jobs = [(name, n, count) for name, count in counts.items() for n in sizes]
+    bars, rows = [training_ratio()], []
     context = get_context("spawn")
     cores = context.Queue()
     for core in os.sched_getaffinity(0):

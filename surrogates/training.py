@@ -14,7 +14,8 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,8 @@ from fieldcast.meshes.files import replace_file
 from .surrogate import Progress, quiet
 
 CHECKPOINT_SECONDS = 30.0
+SMALL = 50_000
+"""Parameters below which a network is trained by one thread."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,27 @@ def train(
     run = _Run(module, objective, descent, seed)
     if checkpoint is not None and checkpoint.exists():
         run.restore(checkpoint)
-    saved = time.monotonic()
+    with _threads(run):
+        _go_on(run, progress, checkpoint)
+    progress(f"train: {run.told}", descent.steps, descent.steps)
+    return run.answer()
+
+
+@contextmanager
+def _threads(run: _Run) -> Iterator[None]:
+    """Threads that share a small step wait for each other longer than they work."""
+    before = torch.get_num_threads()
+    size = sum(p.numel() for p in run.module.parameters())
+    if run.device.type == "cpu" and size < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _go_on(run: _Run, progress: Progress, checkpoint: Path | None) -> None:
+    descent, saved = run.descent, time.monotonic()
     try:
         while not run.finished:
             run.advance()
@@ -144,8 +167,6 @@ def train(
         raise
     if checkpoint is not None:
         run.save(checkpoint)
-    progress(f"train: {run.told}", descent.steps, descent.steps)
-    return run.answer()
 
 
 @dataclass
