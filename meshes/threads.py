@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,7 +21,7 @@ def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     not depend on the number of cores.
     """
     workers = len(os.sched_getaffinity(0))
-    with threadpool_limits(1), ThreadPoolExecutor(workers, initializer=_one_thread) as pool:
+    with _libraries(len(sys.modules)).limit(limits=1), ThreadPoolExecutor(workers, initializer=_one_thread) as pool:
         waiting: list[Future[R]] = []
         try:
             for item in items:
@@ -32,6 +33,13 @@ def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """The linear algebra libraries that are loaded; looked for again when modules were imported
+    since."""
+    return ThreadpoolController()
 
 
 def _one_thread() -> None:
