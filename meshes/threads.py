@@ -21,7 +21,10 @@ def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     not depend on the number of cores.
     """
     workers = len(os.sched_getaffinity(0))
-    with _libraries(len(sys.modules)).limit(limits=1), ThreadPoolExecutor(workers, initializer=_one_thread) as pool:
+    with (
+        _libraries(len(sys.modules)).limit(limits=1),
+        ThreadPoolExecutor(workers, initializer=_one_thread) as pool,
+    ):
         waiting: list[Future[R]] = []
         try:
             for item in items:

@@ -4,23 +4,43 @@ from __future__ import annotations
 
 import json
 import sys
-import tomllib
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .options import (
+    CandidatesPath,
+    CriterionName,
+    FolderPath,
+    Inputs,
+    Json,
+    Maximise,
+    MeshName,
+    ModelPath,
+    Outputs,
+    Units,
+    check_writable,
+    make_criterion,
+    make_recipe,
+    named_settings,
+    read,
+    say,
+    tell,
+    tell_estimate,
+)
+
 if TYPE_CHECKING:
+    from fieldcast.meshes import Case
     from fieldcast.meshes.folder import Folder
-    from fieldcast.meshes.roles import Settings
-    from fieldcast.surrogates.surrogate import Predictor, Surrogate
+    from fieldcast.surrogates.surrogate import Predictor
 
     from .learning import Evaluation
 
 FATAL, SOME_FAILED, INTERRUPTED = 1, 2, 130
+AUTO = "auto"
 
 app = typer.Typer(
     name="fieldcast",
@@ -29,22 +49,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-FolderPath = Annotated[Path, typer.Argument(help="Folder with simulations, or one case.")]
-ModelPath = Annotated[Path, typer.Argument(help="A model that fit has made.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Inputs = Annotated[
-    list[str] | None, typer.Option("--inputs", help="Names of inputs (repeat, or commas).")
-]
-Outputs = Annotated[
-    list[str] | None, typer.Option("--outputs", help="Names of outputs (repeat, or commas).")
-]
-MeshName = Annotated[
-    str, typer.Option("--mesh", help="The mesh file of each case, such as internal.vtu.")
-]
-Units = Annotated[
-    list[str] | None, typer.Option("--unit", help="NAME=UNIT, such as U=m/s (repeat).")
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -86,9 +90,9 @@ def inspect(
     """What is in a folder: cases, fields, units, ranges, duplicates, and what is broken."""
     from .inspecting import inspection, inspection_lines
 
-    found = _read(folder, _settings(inputs, outputs, mesh, unit))
+    found = read(folder, named_settings(inputs, outputs, mesh, unit))
     content = inspection(found)
-    _say(content if as_json else None, inspection_lines(content))
+    say(content if as_json else None, inspection_lines(content))
     raise typer.Exit(SOME_FAILED if found.broken else 0)
 
 
@@ -97,12 +101,16 @@ def fit(
     folder: FolderPath,
     out: Annotated[Path, typer.Option("-o", "--out", help="The model file to write.")],
     surrogate: Annotated[
-        str, typer.Option(help="A plugin; `fieldcast plugins` lists them.")
+        str, typer.Option(help="A plugin; `fieldcast plugins` lists them; auto: the best of them.")
     ] = "mmgp",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="NAME=VALUE of the surrogate, such as modes=16 (repeat)."),
     ] = None,
+    budget: Annotated[float, typer.Option(help="Seconds that auto may take to choose.")] = 300.0,
+    conformal: Annotated[
+        bool, typer.Option("--conformal", help="Calibrate the intervals on held-out cases.")
+    ] = False,
     inputs: Inputs = None,
     outputs: Outputs = None,
     mesh: MeshName = "",
@@ -115,20 +123,40 @@ def fit(
 ) -> None:
     """Fit a surrogate to a folder of simulations."""
     from .console import Bars
-    from .learning import learn
+    from .learning import held_out, learn
 
-    recipe = make_recipe(surrogate, settings or [])
-    _check_writable(out)
-    found = _read(folder, _settings(inputs, outputs, mesh, unit))
-    _tell(list(found.notes), found)
+    recipe = None if surrogate == AUTO else make_recipe(surrogate, settings or [])
+    if recipe is None and settings:
+        raise ValueError("--set: expected a surrogate by name to set something of, got auto")
+    check_writable(out)
+    found = read(folder, named_settings(inputs, outputs, mesh, unit))
+    tell(list(found.notes), found)
     if len(found.samples) < 2:
         raise ValueError(f"expected at least 2 usable cases in {folder}, got {len(found.samples)}")
-    _tell_estimate(recipe, found, hold_out)
+    choice = None
+    if recipe is None:
+        from .choosing import choose
+
+        # What is held out to score the model has no part in the choice.
+        train, _ = held_out(len(found.samples), hold_out, seed)
+        with Bars() as bars:
+            samples = [found.samples[i] for i in train]
+            choice = choose(samples, budget=budget, seed=seed, progress=bars)
+        recipe = choice.recipe
+        for line in choice.lines():
+            typer.echo(line, err=as_json)
+    if conformal:
+        from fieldcast.surrogates import Conformal
+
+        recipe = Conformal(recipe)
+    tell_estimate(recipe, found, hold_out)
     with Bars() as bars:
         predictor, evaluation = learn(
             found.samples, recipe, hold_out=hold_out, seed=seed, progress=bars
         )
     predictor = predictor.with_settings(found.settings.as_dict())
+    if choice is not None:
+        predictor = choice.noted(predictor)
     predictor.save(out)
     content = {
         "model": str(out),
@@ -136,7 +164,7 @@ def fit(
         "left_out": [str(p) for p in found.broken],
         "card": _card(predictor),
     }
-    _say(
+    say(
         content if as_json else None,
         [*_fit_lines(predictor), *_score_lines(evaluation), f"wrote {out}"],
     )
@@ -166,7 +194,7 @@ def predict(
     lines = [
         f"{o.case}: {o.status}{f' ({o.message})' if o.message else ''} {o.output}" for o in outcomes
     ]
-    _say([asdict(o) for o in outcomes] if as_json else None, lines)
+    say([asdict(o) for o in outcomes] if as_json else None, lines)
     failed = [o for o in outcomes if o.status not in ("ok", "flagged")]
     raise typer.Exit((FATAL if len(failed) == len(outcomes) else SOME_FAILED) if failed else 0)
 
@@ -175,7 +203,7 @@ def predict(
 def evaluate(model: ModelPath, folder: FolderPath, as_json: Json = False) -> None:
     """Score a model on solved cases, beside the trivial baselines."""
     evaluation, found, _ = _evaluated(model, folder)
-    _say(evaluation.to_json() if as_json else None, _score_lines(evaluation))
+    say(evaluation.to_json() if as_json else None, _score_lines(evaluation))
     raise typer.Exit(SOME_FAILED if found.broken else 0)
 
 
@@ -196,7 +224,83 @@ def report(
     with Bars() as bars:
         write_report(predictor, found.samples, evaluation, out, bars)
     content = {"report": str(out), **evaluation.to_json()}
-    _say(content if as_json else None, [*_score_lines(evaluation), f"wrote {out}"])
+    say(content if as_json else None, [*_score_lines(evaluation), f"wrote {out}"])
+    raise typer.Exit(SOME_FAILED if found.broken else 0)
+
+
+@app.command()
+def compare(
+    models: Annotated[list[Path], typer.Argument(help="Two models or more that fit has made.")],
+    folder: FolderPath,
+    as_json: Json = False,
+) -> None:
+    """The same solved cases through several models, and whether the difference means anything."""
+    from fieldcast.meshes.roles import Settings
+    from fieldcast.surrogates import load
+
+    from .comparing import Contender, labels
+    from .comparing import compare as compare_models
+    from .console import Bars
+
+    predictors = {name: load(path) for name, path in zip(labels(models), models, strict=True)}
+    # Each model reads the folder as its training folder was read.
+    folders: dict[str, Folder] = {}
+    contenders = {}
+    for name, predictor in predictors.items():
+        key = json.dumps(predictor.card.settings, sort_keys=True)
+        if key not in folders:
+            folders[key] = read(folder, Settings.from_dict(dict(predictor.card.settings)))
+            tell([], folders[key])
+        contenders[name] = Contender(predictor, folders[key].samples)
+    with Bars() as bars:
+        comparison = compare_models(contenders, bars)
+    for case, reason in comparison.left_out.items():
+        typer.echo(f"left out: {case}: {reason}", err=True)
+    say(comparison.to_json() if as_json else None, comparison.lines())
+    broken = comparison.left_out or any(found.broken for found in folders.values())
+    raise typer.Exit(SOME_FAILED if broken else 0)
+
+
+@app.command()
+def curve(
+    folder: FolderPath,
+    surrogate: Annotated[
+        str, typer.Option(help="A plugin; `fieldcast plugins` lists them.")
+    ] = "mmgp",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE of the surrogate, such as modes=16 (repeat)."),
+    ] = None,
+    more: Annotated[int, typer.Option(help="Simulations to forecast.", min=1)] = 20,
+    repeats: Annotated[int, typer.Option(help="Of every size, to tell the scatter.", min=2)] = 3,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="A .html page or .png picture to write.")
+    ] = None,
+    inputs: Inputs = None,
+    outputs: Outputs = None,
+    mesh: MeshName = "",
+    unit: Units = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """How the error falls with the number of simulations, and what more of them would bring."""
+    from .console import Bars
+    from .curves import check_target, learning_curve, write_curve
+
+    recipe = make_recipe(surrogate, settings or [])
+    if out is not None:
+        check_target(out)
+    found = read(folder, named_settings(inputs, outputs, mesh, unit))
+    tell(list(found.notes), found)
+    if not found.samples:
+        raise ValueError(f"expected solved cases in {folder}, got none")
+    with Bars() as bars:
+        trials = recipe.trials(found.samples, bars)
+        result = learning_curve(trials, repeats=repeats, seed=seed, progress=bars)
+    lines = result.lines(more)
+    if out is not None:
+        lines.append(f"wrote {write_curve(result, more, out)}")
+    say(result.to_json(more) if as_json else None, lines)
     raise typer.Exit(SOME_FAILED if found.broken else 0)
 
 
@@ -207,7 +311,7 @@ def plugins(as_json: Json = False) -> None:
 
     kinds: tuple[Kind, ...] = ("surrogates", "solvers", "morphings")
     content = {kind: plugin_names(kind) for kind in kinds}
-    _say(
+    say(
         content if as_json else None,
         [f"{kind}: {', '.join(names)}" for kind, names in content.items()],
     )
@@ -220,90 +324,112 @@ def info(model: ModelPath, as_json: Json = False) -> None:
 
     header = read_header(model)
     content = {k: header[k] for k in ("format", "recipe", "signature", "card", "versions")}
-    _say(content if as_json else None, json.dumps(content, indent=2).splitlines())
+    say(content if as_json else None, json.dumps(content, indent=2).splitlines())
 
 
-def make_recipe(name: str, settings: Sequence[str]) -> Surrogate:
-    """The surrogate called `name` with settings such as "modes=8", values written as in TOML.
+@app.command("suggest")
+def suggest_cases(
+    model: ModelPath,
+    candidates: CandidatesPath,
+    count: Annotated[int, typer.Option("-n", "--count", help="How many to suggest.", min=1)] = 5,
+    criterion: CriterionName = "variance",
+    output: Annotated[str, typer.Option(help="The output to learn or improve.")] = "",
+    maximise: Maximise = False,
+    known: Annotated[
+        Path | None, typer.Option(help="Folder with the cases simulated before.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Which cases of a folder to simulate next, the best first."""
+    from fieldcast.surrogates import load
+    from fieldcast.surrogates.acquisition import suggest
 
-    Raises:
-        ValueError: no such surrogate or setting, or a value that is not TOML.
-    """
+    from .predicting import folder_settings
+
+    predictor = load(model)
+    chosen = make_criterion(criterion, output, maximise)
+    found = read(candidates, folder_settings(predictor))
+    tell([], found)
+    before = [] if known is None else _known_cases(known, predictor)
+    picked = suggest(predictor, found.cases, count, chosen, known=before)
+    content = [
+        {
+            "case": s.case.label,
+            "path": str(found.paths[s.case.name]),
+            "value": s.value,
+            "reason": s.reason,
+        }
+        for s in picked
+    ]
+    say(
+        content if as_json else None,
+        [f"{s.case.label}: {s.value:.3g}, {s.reason}" for s in picked],
+    )
+    raise typer.Exit(SOME_FAILED if found.broken else 0)
+
+
+def _known_cases(folder: Path, predictor: Predictor) -> list[Case]:
+    """Cases of a folder, read as it says itself, else as the model's were."""
+    from fieldcast.meshes.roles import SETTINGS_FILE, Settings
+
+    from .predicting import folder_settings
+
+    own = (folder / SETTINGS_FILE).is_file()
+    return read(folder, Settings() if own else folder_settings(predictor)).cases
+
+
+@app.command("acquire")
+def acquire_cases(
+    run: Annotated[Path, typer.Argument(help="Folder of the run; goes on where it ended.")],
+    candidates: CandidatesPath,
+    solver: Annotated[str, typer.Option(help="A plugin; `fieldcast plugins` lists them.")],
+    output: Annotated[str, typer.Option(help="The output whose error is watched.")],
+    surrogate: Annotated[
+        str, typer.Option(help="A plugin; `fieldcast plugins` lists them.")
+    ] = "mmgp",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE of the surrogate, such as modes=16 (repeat)."),
+    ] = None,
+    criterion: CriterionName = "variance",
+    maximise: Maximise = False,
+    target: Annotated[float | None, typer.Option(help="Relative error to stop at.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Most simulations.", min=2)] = None,
+    first: Annotated[int, typer.Option(help="Simulations before the first model.", min=2)] = 8,
+    batch: Annotated[int, typer.Option(help="Simulations between models.", min=1)] = 1,
+    inputs: Inputs = None,
+    mesh: MeshName = "",
+    unit: Units = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Simulate the cases of a folder that tell most, until an error or a budget is reached."""
     from fieldcast.meshes.plugins import plugin
+    from fieldcast.meshes.roles import SETTINGS_FILE, Settings
 
-    cls = plugin("surrogates", name)
-    known = [f.name for f in fields(cls)]
-    values: dict[str, Any] = {}
-    for text in settings:
-        key, sign, value = text.partition("=")
-        if not sign or key.split(".")[0] not in known:
-            raise ValueError(f"--set: expected NAME=VALUE with a name of {known}, got {text!r}")
-        _put(values, key.split("."), _toml_value(value))
-    return _with_groups(cls, values)
-
-
-def _put(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    for key in keys[:-1]:
-        values = values.setdefault(key, {})
-    values[keys[-1]] = value
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _with_groups(cls: Any, values: Mapping[str, Any]) -> Any:
-    """`morphing=harmonic` becomes that plugin, `training.starts=3` a changed group, lists
-    tuples."""
-    from dataclasses import replace
-
-    from fieldcast.meshes.plugins import plugin
-
-    made = dict(values)
-    default = cls()
-    for name, value in values.items():
-        if name == "morphing" and isinstance(value, str):
-            made[name] = plugin("morphings", value)()
-        elif isinstance(value, dict):
-            made[name] = replace(getattr(default, name), **value)
-        elif isinstance(value, list):
-            made[name] = tuple(value)
-    try:
-        return cls(**made)
-    except TypeError as error:
-        raise ValueError(f"--set: {error}") from error
-
-
-def _settings(
-    inputs: list[str] | None, outputs: list[str] | None, mesh: str, units: list[str] | None
-) -> Settings:
-    from fieldcast.meshes.roles import Settings
-
-    named = {}
-    for text in units or []:
-        name, sign, unit = text.partition("=")
-        if not sign:
-            raise ValueError(f"--unit: expected NAME=UNIT such as U=m/s, got {text!r}")
-        named[name] = unit
-    return Settings(mesh=mesh, inputs=_names(inputs), outputs=_names(outputs), units=named)
-
-
-def _names(given: list[str] | None) -> tuple[str, ...]:
-    return tuple(n.strip() for text in given or [] for n in text.split(",") if n.strip())
-
-
-def _read(folder: Path, settings: Settings) -> Folder:
-    from fieldcast.meshes.folder import read_folder
-
+    from .acquiring import SIMULATIONS, Plan, acquire
     from .console import Bars
 
-    if not folder.exists():
-        raise ValueError(f"expected a folder with simulations, {folder} does not exist")
+    recipe, made = make_recipe(surrogate, settings or []), plugin("solvers", solver)()
+    chosen = make_criterion(criterion, output, maximise)
+    plan = Plan(output, chosen, first, batch, target, budget, seed=seed)
+    found = read(candidates, named_settings(inputs, None, mesh, unit))
+    tell(list(found.notes), found)
     with Bars() as bars:
-        return read_folder(folder, settings, progress=lambda d, n: bars("read", d, n))
+        result = acquire(made, recipe, found.cases, run, plan, bars)
+    roles = Settings.from_toml(run / SIMULATIONS / SETTINGS_FILE)
+    predictor = result.predictor.with_settings(found.settings.overridden(roles).as_dict())
+    model = predictor.save(run / "model.fieldcast")
+    content = {"run": str(run), "model": str(model), **result.to_json()}
+    say(
+        content if as_json else None,
+        [
+            *(f"{name}: failed ({message})" for name, message in content["failed"].items()),
+            f"{content['solved']} of {content['simulations']} simulations solved; {result.stopped}",
+            f"wrote {model}",
+        ],
+    )
+    raise typer.Exit(SOME_FAILED if content["failed"] or found.broken else 0)
 
 
 def _evaluated(model: Path, folder: Path) -> tuple[Evaluation, Folder, Predictor]:
@@ -314,42 +440,12 @@ def _evaluated(model: Path, folder: Path) -> tuple[Evaluation, Folder, Predictor
     from .learning import evaluate as score_folder
 
     predictor = load(model)
-    found = _read(folder, Settings.from_dict(dict(predictor.card.settings)))
-    _tell([], found)
+    found = read(folder, Settings.from_dict(dict(predictor.card.settings)))
+    tell([], found)
     if not found.samples:
         raise ValueError(f"expected solved cases in {folder} to compare with, got none")
     with Bars() as bars:
         return score_folder(predictor, found.samples, bars), found, predictor
-
-
-def _check_writable(out: Path) -> None:
-    if out.is_dir():
-        raise ValueError(f"expected a file to write the model to, {out} is a folder")
-    if not out.parent.exists():
-        raise ValueError(f"expected the folder {out.parent} to exist, it does not")
-
-
-def _tell(lines: Sequence[str], found: Folder) -> None:
-    """On stderr, so that --json stays clean: guesses, warnings, and what was left out."""
-    for line in lines:
-        typer.echo(line, err=True)
-    for path, warnings in found.warnings.items():
-        typer.echo(f"warning: {path}: {'; '.join(warnings)}", err=True)
-    for path, error in found.broken.items():
-        typer.echo(f"left out: {path}: {error}", err=True)
-
-
-def _tell_estimate(recipe: Surrogate, found: Folder, hold_out: float) -> None:
-    expected = recipe.estimate(found.samples)
-    if expected is None:
-        return
-    seconds, size = expected
-    twice = 2.0 if hold_out > 0 else 1.0
-    typer.echo(
-        f"{len(found.samples)} cases; expected time {max(twice * seconds, 1):.0f} s, memory "
-        f"{size / 2**30 + 0.5:.1f} GiB",
-        err=True,
-    )
 
 
 def _card(predictor: Predictor) -> dict[str, Any]:
@@ -365,6 +461,12 @@ def _fit_lines(predictor: Predictor) -> list[str]:
         for key, value in report.items()
         if not isinstance(value, dict)
     ]
+    if "conformal" in report:
+        told = report["conformal"]
+        lines.append(
+            f"intervals: {told['method']}, calibrated on {told['simulations']} simulations, of "
+            f"levels up to {told['largest_level']:.1%}"
+        )
     for name, entry in report.get("fields", {}).items():
         lines.append(
             f"{name}: {entry['modes']} modes, error there and back {entry['round_trip']:.2e}, "
@@ -395,15 +497,6 @@ def _score_lines(evaluation: Evaluation | None) -> list[str]:
     for output, baseline in evaluation.lost().items():
         lines.append(f"warning: {output}: the {baseline} baseline is better than this model")
     return lines
-
-
-def _say(content: Any, lines: Sequence[str]) -> None:
-    """The result on stdout: as JSON if there is `content`, else the lines."""
-    if content is not None:
-        typer.echo(json.dumps(content, default=str))
-        return
-    for line in lines:
-        typer.echo(line)
 
 
 if __name__ == "__main__":

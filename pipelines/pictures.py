@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from fieldcast.meshes import Mesh
 from fieldcast.meshes.chart import cells_to_points
@@ -138,4 +138,36 @@ def calibration(
     ax.set_ylabel("share of simulations inside", fontsize=8)
     ax.tick_params(labelsize=7)
     ax.legend(fontsize=7)
+    return _png(figure)
+
+
+def learning_curve(
+    sizes: Int[np.ndarray, " size"],
+    errors: Mapping[str, Float[np.ndarray, "size repeat"]],
+    lines: Mapping[str, Float[np.ndarray, "4 n"]],
+    marks: tuple[int, int],
+) -> bytes:
+    """Errors over the number of simulations, one panel per output: those observed, the law fitted
+    to them with its interval (`lines`: n, law, low, high), and its values at the two `marks`, now
+    and then."""
+    columns = min(len(errors), 4)
+    rows = -(-len(errors) // columns)
+    figure = _figure(3.4 * columns, 3.0 * rows)
+    panels: Any = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in panels[len(errors) :]:
+        ax.set_axis_off()
+    for ax, (name, observed) in zip(panels, errors.items(), strict=False):
+        n, law, low, high = lines[name]
+        ax.fill_between(n, low, high, color="tab:blue", alpha=0.15, lw=0)
+        ax.loglog(n, law, "-", lw=1, color="tab:blue")
+        ax.loglog(sizes, observed, "o", ms=3, color="0.4")
+        for mark, style in zip(marks, ("o", "*"), strict=True):
+            ax.loglog(mark, np.interp(mark, n, law), style, ms=7, color="tab:red")
+        ticks = sorted({int(sizes[0]), int(sizes[-1]), marks[1]})
+        ax.set_xticks(ticks, [str(t) for t in ticks])
+        ax.set_xticks([], minor=True)
+        ax.set_title(name, fontsize=9)
+        ax.set_xlabel("simulations", fontsize=8)
+        ax.tick_params(labelsize=7)
+    panels[0].set_ylabel("relative error", fontsize=8)
     return _png(figure)

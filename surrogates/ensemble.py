@@ -8,17 +8,25 @@ tell how much of the error their disagreement explains. The rest is noise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from fieldcast.meshes import Sample
 from fieldcast.meshes.morphing import Morphing
 
 from .embedding import Sizes
 from .networks import Batched
-from .pod_network import Members, PodNetwork, Targets, train_networks
+from .pod_network import (
+    Members,
+    PodNetwork,
+    Targets,
+    estimate_with_training,
+    train_networks,
+)
 from .reduced import Model, Reduced, Task
 from .surrogate import Progress
 from .training import Descent
@@ -62,6 +70,9 @@ class Ensemble(Reduced):
             noise = unexplained(module, members)
         model = targets.model(module, self.member.heteroscedastic, task, noise)
         return model, {**told, "members": self.size}
+
+    def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
+        return estimate_with_training(self, self.member, samples, self.size)
 
     @classmethod
     def tiny(cls) -> Ensemble:

@@ -3,7 +3,8 @@ Ubbiali 2018, doi:10.1016/j.jcp.2018.02.037), on morphed meshes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldcast.meshes import Sample, Samples
 from fieldcast.meshes.morphing import Morphing
 
 from .baselines import STRENGTHS
@@ -27,6 +29,8 @@ HELD = 6
 """Where no validation cases are given, one in so many of the training cases."""
 FEW = 8
 """Below so many cases none is held out."""
+TRIED = 10
+"""Steps of training from which the time of all is told."""
 PRECISION = torch.float32
 """Of training; answers are given in double precision."""
 
@@ -62,9 +66,36 @@ class PodNetwork(Reduced):
         )
         return targets.model(found, self.heteroscedastic, task), told
 
+    def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
+        return estimate_with_training(self, self, samples, 1)
+
     @classmethod
     def tiny(cls) -> PodNetwork:
         return cls(modes=4, shape_modes=4, width=16, descent=Descent(steps=200, rate=1e-2))
+
+
+def estimate_with_training(
+    recipe: Reduced, member: PodNetwork, samples: Sequence[Sample], count: int
+) -> tuple[float, int] | None:
+    """(seconds, bytes) of a recipe that trains `count` networks like `member`; a few steps are
+    tried."""
+    from .reduced_estimate import estimate
+
+    samples = Samples.pack(samples)
+    seconds, size = estimate(recipe, samples)
+    inputs = len(samples.cases.parameters) + 6
+    outputs = member.modes * len(samples.fields) + len(samples.scalars)
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(len(samples), k, generator=generator) for k in (inputs, outputs))
+    rows = torch.arange(len(samples)).expand(count, -1)
+    members = Members(x, y, torch.ones(outputs) / max(outputs, 1), rows)
+    sizes = [inputs, *[member.width] * member.depth, outputs]
+    module = Batched([Dense(sizes, generator, PRECISION) for _ in range(count)])
+    few = replace(member.descent, steps=TRIED, every=TRIED, device="cpu")
+    train(module, members, few)
+    started = time.perf_counter()
+    train(module, members, few)
+    return seconds + (time.perf_counter() - started) / TRIED * member.descent.steps, size
 
 
 def train_networks(

@@ -40,8 +40,9 @@ from .surrogate import (
     quiet,
 )
 
-LARGEST = 300.0
-"""The largest exponent of a log-normal."""
+WIDEST = 4.0
+"""The largest variance of a logarithm: beyond it nothing is known but the median, and a mean of
+exp(v / 2) medians would be no answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -423,9 +424,8 @@ def _back(sign: int, centre: np.ndarray, variance: np.ndarray) -> tuple[np.ndarr
     for a logarithm the log-normal's, mean = exp(m + v/2), std(v) = mean sqrt(exp(v) - 1)."""
     if not sign:
         return centre, np.sqrt
-    # Where hardly anything is known the spread is cut, not the program.
-    mean = sign * np.exp(np.minimum(centre + 0.5 * variance, LARGEST))
-    return mean, lambda v: np.abs(mean) * np.sqrt(np.expm1(np.minimum(v, LARGEST)))
+    mean = sign * np.exp(centre + 0.5 * np.minimum(variance, WIDEST))
+    return mean, lambda v: np.abs(mean) * np.sqrt(np.expm1(np.minimum(v, WIDEST)))
 
 
 def decode(

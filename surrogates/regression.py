@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -237,7 +237,8 @@ class Network(Regression):
     def each(self, change: Callable[[Tensor], Tensor]) -> Network:
         """With every tensor changed."""
         layers = [(change(weight), change(bias)) for weight, bias in self.layers]
-        return replace(self, layers=layers, **{k: change(getattr(self, k)) for k in _NETWORK})
+        changed = {k: change(getattr(self, k)) for k in _NETWORK}
+        return Network(layers, spread=self.spread, **changed)
 
     def state(self) -> State:
         arrays = {k: getattr(self, k).cpu().numpy() for k in _NETWORK}

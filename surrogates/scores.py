@@ -11,10 +11,10 @@ import numpy as np
 from fieldcast.meshes import Prediction, Sample
 from fieldcast.meshes.prediction import Values
 
+from .conservation import NIL, Measures, integral_defects
+
 _Pairs: TypeAlias = Sequence[tuple[Sample, Prediction]]
 _Bands: TypeAlias = Sequence[tuple[Values, Values]]
-NIL = 1e-12
-"""A truth below this share of the largest counts as if it were this share."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class Score:
     interval (fields: the share of points, averaged over simulations), `width` that interval's mean
     length, and `crps` the mean continuous ranked probability score (Gneiting and Raftery 2007,
     doi:10.1198/016214506000001437), both in the output's unit; without a spread the latter is the
-    mean absolute error. `spearman` is the rank correlation of a scalar.
+    mean absolute error. `spearman` is the rank correlation of a scalar. `defect` of a field is the
+    mean over cases of the relative error of its integral over the mesh
+    (`conservation.integral_defects`).
     """
 
     rrmse: float
@@ -36,6 +38,7 @@ class Score:
     width: float | None = None
     crps: float = float("nan")
     spearman: float | None = None
+    defect: float | None = None
 
 
 def rrmse_field(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
@@ -134,6 +137,7 @@ def score(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict[
         raise ValueError("expected at least one sample to score, got none")
     pairs = list(zip(samples, predictions, strict=True))
     bands = intervals(predictions, 0.95)
+    kept = Measures()
     scores = {}
     for name in predictions[0].mean:
         found = _of_field(name, pairs, bands)
@@ -144,6 +148,7 @@ def score(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict[
             relative_l2(found.truth, found.mean),
             found.width(),
             found.crps(),
+            defect=_defect(name, pairs, kept),
         )
     for name in predictions[0].scalars:
         found = _of_scalar(name, pairs, bands)
@@ -167,6 +172,12 @@ def _of_field(name: str, pairs: _Pairs, bands: _Bands) -> _Compared:
     ends = [(low.fields[name].values, high.fields[name].values) for low, high in bands if known]
     std = [(p.std or {})[name].values for _, p in pairs if name in (p.std or {})]
     return _Compared(truth, mean, ends or None, std or None)
+
+
+def _defect(name: str, pairs: _Pairs, kept: Measures) -> float:
+    truth = [s.fields[name] for s, _ in pairs]
+    meshes = [s.case.mesh_of(u.part) for (s, _), u in zip(pairs, truth, strict=True)]
+    return float(integral_defects(meshes, truth, [p.mean[name] for _, p in pairs], kept).mean())
 
 
 def _of_scalar(name: str, pairs: _Pairs, bands: _Bands) -> _Compared:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from fieldcast.meshes import read_case, read_mesh
-from fieldcast.pipelines.cli import main, make_recipe
+from fieldcast.pipelines.cli import main
+from fieldcast.pipelines.options import make_recipe
 from fieldcast.surrogates import MMGP, Training, load
 
 QUICK = ("--set", "modes=4", "--set", "training.starts=1", "--set", "training.iterations=30")
