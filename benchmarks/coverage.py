@@ -152,8 +152,8 @@ def main() -> None:
     plates()
     sizes = SIZES[:1] if given.quick else SIZES
     counts = {"MMGP": 6, "ensemble": 4} if given.quick else {"MMGP": 200, "ensemble": 20}
-    jobs = [(name, n, count) for name, count in counts.items() for n in sizes]
-    bars, rows = [training_ratio()], []
+    jobs = [(name, n, count) for n in sizes for name, count in counts.items()]
+    bars, rows = [], []
     context = get_context("spawn")
     cores = context.Queue()
     for core in os.sched_getaffinity(0):
@@ -172,6 +172,7 @@ def main() -> None:
                     rows.append(
                         (name, n, output, level, wanted(n, level), held, spread, width, own)
                     )
+    bars.append(training_ratio())
     head = ("surrogate", "plates", "output", "level", "wanted", "held", "its spread over splits")
     head += ("width / oracle", "inner holds")
     tables = {"coverage": table(head, rows)}

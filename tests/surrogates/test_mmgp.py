@@ -74,7 +74,7 @@ def coefficients(predictor, case):
     coefficients."""
     cases = Cases.pack([predictor.signature.checked(case)])
     [passage] = predictor.embedding.passages(cases)
-    raw = predictor.features.raw(cases, predictor.embedding.columns(cases, [passage]))
+    raw = predictor.features.raw(cases, predictor.embedding.inputs(cases, [passage]).columns)
     x = torch.as_tensor(predictor.features.standardised(raw))
     return passage, {k: r(x) for k, r in predictor.model.fields.items()}
 
