@@ -12,8 +12,9 @@ import pytest
 
 from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar, read_folder, write_sample
 from fieldcast.pipelines import acquiring
-from fieldcast.pipelines.acquiring import LEDGER, SIMULATIONS, Ledger, Plan, acquire
+from fieldcast.pipelines.acquiring import SIMULATIONS, Plan, acquire
 from fieldcast.pipelines.cli import main
+from fieldcast.pipelines.ledger import LEDGER, Ledger
 from fieldcast.solvers import Solver, SolverFailed
 from fieldcast.solvers.plate import DoubleNotchedPlate, plate_cases
 from fieldcast.surrogates import MMGP, MeanField, Training, load
