@@ -14,9 +14,9 @@ from jaxtyping import Float
 from fieldcast.meshes import Sample, Samples
 from fieldcast.meshes.plugins import plugin, plugin_names
 from fieldcast.surrogates import MeanField, NearestCase, PodRidge
+from fieldcast.surrogates.cross_validation import case_errors, split
 from fieldcast.surrogates.reduced import CarriedTrials, Reduced
 from fieldcast.surrogates.surrogate import Predictor, Progress, Surrogate, Trials, quiet
-from fieldcast.surrogates.validation import case_errors, split
 
 LEAST_CASES = 6
 NEGLIGIBLE = 1e-8

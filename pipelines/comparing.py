@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from fieldcast.meshes import Case, Prediction, Sample
+from fieldcast.surrogates.cross_validation import case_errors
 from fieldcast.surrogates.scores import Score, score
 from fieldcast.surrogates.surrogate import Predictor, Progress, quiet
-from fieldcast.surrogates.validation import case_errors
 
 LEVEL = 0.05
 """Probability of chance below which a difference is called one."""

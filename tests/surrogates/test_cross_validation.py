@@ -13,9 +13,9 @@ from manufactured import linear, shapes
 from fieldcast.conformance.families import family
 from fieldcast.meshes import Samples
 from fieldcast.surrogates import MMGP, MeanField, NearestCase, PodRidge, Training
+from fieldcast.surrogates.cross_validation import case_errors, cross_validate, groups_by, split
 from fieldcast.surrogates.scores import score
 from fieldcast.surrogates.surrogate import Trials
-from fieldcast.surrogates.validation import case_errors, cross_validate, groups_by, split
 
 TINY = MMGP(modes=3, shape_modes=3, training=Training(starts=1, iterations=20))
 
