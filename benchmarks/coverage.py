@@ -9,18 +9,21 @@ the level. "inner": the share that the surrogate's own, uncalibrated interval ho
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import Queue, get_context
+from pathlib import Path
 
 import numpy as np
 import torch
 from bars import Bar, Clock, arguments, finish, say, table
 from plates import CACHE, one_numbering, plate_sets
 
+from fieldcast import surrogates
 from fieldcast.meshes import Sample
 from fieldcast.meshes.morphing import Identity
 from fieldcast.surrogates import (
@@ -105,9 +108,9 @@ def held_in(samples: Sequence[Sample], bands: Sequence, output: str) -> tuple[fl
 
 
 def run(name: str, n: int, splits: int, pool: ProcessPoolExecutor) -> dict[str, np.ndarray]:
-    """(split, level, figure) by output; splits that were done before are kept in
+    """(split, level, figure) by output; splits that were done before by the same code are kept in
     benchmarks/.cache."""
-    clock, kept = Clock(), CACHE / f"coverage_{name}_{n}"
+    clock, kept = Clock(), CACHE / f"coverage_{code()}" / f"{name}_{n}"
     kept.mkdir(parents=True, exist_ok=True)
     jobs = [(name, n, seed) for seed in range(splits)]
     open_jobs = [job for job in jobs if not (kept / f"{job[2]}.npz").exists()]
@@ -117,6 +120,12 @@ def run(name: str, n: int, splits: int, pool: ProcessPoolExecutor) -> dict[str, 
             say(f"{name}, {n} plates: {k + 1} of {len(open_jobs)} splits, {clock():.0f} s")
     found = [dict(np.load(kept / f"{job[2]}.npz", allow_pickle=False)) for job in jobs]
     return {k: np.array([row[k] for row in found]) for k in found[0]}
+
+
+def code() -> str:
+    """Of what the figures depend on."""
+    sources = [Path(__file__), *sorted(Path(surrogates.__file__).parent.glob("*.py"))]
+    return hashlib.sha256(b"".join(p.read_bytes() for p in sources)).hexdigest()[:12]
 
 
 def training_ratio() -> Bar:
