@@ -21,6 +21,9 @@ from .options import (
     MeshName,
     ModelPath,
     Outputs,
+    Seed,
+    SurrogateName,
+    SurrogateSettings,
     Units,
     check_writable,
     make_criterion,
@@ -103,10 +106,7 @@ def fit(
     surrogate: Annotated[
         str, typer.Option(help="A plugin; `fieldcast plugins` lists them; auto: the best of them.")
     ] = "mmgp",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="NAME=VALUE of the surrogate, such as modes=16 (repeat)."),
-    ] = None,
+    settings: SurrogateSettings = None,
     budget: Annotated[float, typer.Option(help="Seconds that auto may take to choose.")] = 300.0,
     conformal: Annotated[
         bool, typer.Option("--conformal", help="Calibrate the intervals on held-out cases.")
@@ -118,7 +118,7 @@ def fit(
     hold_out: Annotated[
         float, typer.Option(help="Share of cases kept to score the model.", min=0, max=0.9)
     ] = 0.2,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Fit a surrogate to a folder of simulations."""
@@ -264,13 +264,8 @@ def compare(
 @app.command()
 def curve(
     folder: FolderPath,
-    surrogate: Annotated[
-        str, typer.Option(help="A plugin; `fieldcast plugins` lists them.")
-    ] = "mmgp",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="NAME=VALUE of the surrogate, such as modes=16 (repeat)."),
-    ] = None,
+    surrogate: SurrogateName = "mmgp",
+    settings: SurrogateSettings = None,
     more: Annotated[int, typer.Option(help="Simulations to forecast.", min=1)] = 20,
     repeats: Annotated[int, typer.Option(help="Of every size, to tell the scatter.", min=2)] = 3,
     out: Annotated[
@@ -280,7 +275,7 @@ def curve(
     outputs: Outputs = None,
     mesh: MeshName = "",
     unit: Units = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """How the error falls with the number of simulations, and what more of them would bring."""
@@ -384,13 +379,8 @@ def acquire_cases(
     candidates: CandidatesPath,
     solver: Annotated[str, typer.Option(help="A plugin; `fieldcast plugins` lists them.")],
     output: Annotated[str, typer.Option(help="The output whose error is watched.")],
-    surrogate: Annotated[
-        str, typer.Option(help="A plugin; `fieldcast plugins` lists them.")
-    ] = "mmgp",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="NAME=VALUE of the surrogate, such as modes=16 (repeat)."),
-    ] = None,
+    surrogate: SurrogateName = "mmgp",
+    settings: SurrogateSettings = None,
     criterion: CriterionName = "variance",
     maximise: Maximise = False,
     target: Annotated[float | None, typer.Option(help="Relative error to stop at.")] = None,
@@ -400,7 +390,7 @@ def acquire_cases(
     inputs: Inputs = None,
     mesh: MeshName = "",
     unit: Units = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Simulate the cases of a folder that tell most, until an error or a budget is reached."""

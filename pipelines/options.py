@@ -28,6 +28,12 @@ CriterionName = Annotated[
     ),
 ]
 Maximise = Annotated[bool, typer.Option("--maximise", help="Improvement is more, not less.")]
+SurrogateName = Annotated[str, typer.Option(help="A plugin; `fieldcast plugins` lists them.")]
+SurrogateSettings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="NAME=VALUE of the surrogate, such as modes=16 (repeat)."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Inputs = Annotated[
     list[str] | None, typer.Option("--inputs", help="Names of inputs (repeat, or commas).")

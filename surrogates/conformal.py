@@ -30,6 +30,7 @@ from fieldcast.meshes import Case, Cases, Field, Prediction, Predictions, Sample
 from fieldcast.meshes.packed import Samples
 from fieldcast.meshes.prediction import Band, Normal, Values, check_level
 
+from .cross_validation import split
 from .mmgp import MMGP
 from .signature import Signature
 from .surrogate import Card, Joint, Predictor, Progress, State, Surrogate, Trials, quiet
@@ -96,7 +97,7 @@ class Conformal(Surrogate):
     ) -> ConformalPredictor:
         """By CV+ or jackknife+, `whole` fitted to all samples of `trials`."""
         n = len(trials.samples)
-        parts = folds(n, n if n <= ALONE else self.folds, seed)
+        parts = split(n, n if n <= ALONE else self.folds, seed=seed)
         members, scores = [], []
         for k, part in enumerate(parts):
             rest = np.setdiff1d(np.arange(n), part)
@@ -158,12 +159,6 @@ class Conformal(Surrogate):
     @classmethod
     def tiny(cls) -> Conformal:
         return cls(MMGP.tiny(), folds=3)
-
-
-def folds(n: int, count: int, seed: int) -> list[np.ndarray]:
-    """`count` parts of n simulations at random, as even as can be, each in ascending order."""
-    order = np.random.default_rng([seed, n]).permutation(n)
-    return [np.sort(part) for part in np.array_split(order, min(count, n))]
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,7 @@ from jaxtyping import Float, Int
 
 from fieldcast.meshes import Prediction, Sample
 
-from .conservation import NIL
-from .scores import Score, score
+from .scores import Score, score, squares_of_field, squares_of_scalar
 from .surrogate import Predictor, Progress, Trials, quiet
 
 DIGITS = 12
@@ -161,22 +160,12 @@ def case_errors(
 ) -> dict[str, Float[np.ndarray, " case"]]:
     """The relative error of every case, by output: sqrt(mean(|u - v|^2) / max|u|^2) of a field,
     sqrt(mean(|w - z|^2 / |w|^2)) of a scalar. Its root mean square over cases is `Score.rrmse`."""
-    pairs = list(zip(samples, predictions, strict=True))
     found = {}
     for name in predictions[0].mean:
-        squares = [_squares(s.fields[name].values, p.mean[name].values, axis=2) for s, p in pairs]
-        sizes = np.array([float(size.max()) for _, size in squares])
-        gaps = np.array([float(gap.mean()) for gap, _ in squares])
-        found[name] = np.sqrt(gaps / np.maximum(sizes, max(NIL**2 * sizes.max(), 1e-100)))
+        fields = [s.fields[name].values for s in samples]
+        found[name] = np.sqrt(squares_of_field(fields, [p.mean[name].values for p in predictions]))
     for name in predictions[0].scalars:
-        truth = np.array([s.scalars[name].value for s, _ in pairs])
-        gap = truth - np.array([p.scalars[name].mean for _, p in pairs])
-        size = np.abs(truth)
-        size = np.maximum(size, max(NIL * float(size.max()), 1e-100))
-        found[name] = np.sqrt(np.mean((gap / size) ** 2, axis=1))
+        truth = np.array([s.scalars[name].value for s in samples])
+        mean = np.array([p.scalars[name].mean for p in predictions])
+        found[name] = np.sqrt(squares_of_scalar(truth, mean).mean(axis=1))
     return found
-
-
-def _squares(u: np.ndarray, v: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """|u - v|^2 and |u|^2."""
-    return ((u - v) ** 2).sum(axis=axis), (u**2).sum(axis=axis)

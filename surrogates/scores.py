@@ -44,14 +44,24 @@ class Score:
 def rrmse_field(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
     """sqrt(mean_i(mean(|u_i - v_i|^2) / max|u_i|^2)) over cases i; arrays (time, point,
     component), |.| the length of the vector at a point."""
+    return float(np.sqrt(np.mean(squares_of_field(truth, found))))
+
+
+def squares_of_field(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> np.ndarray:
+    """mean(|u_i - v_i|^2) / max|u_i|^2 of every case, (case,)."""
     sizes = np.array([float((u**2).sum(axis=-1).max()) for u in truth])
     terms = [np.mean(((u - v) ** 2).sum(axis=-1)) for u, v in zip(truth, found, strict=True)]
-    return float(np.sqrt(np.mean(np.array(terms) / _not_nil(sizes, NIL**2))))
+    return np.array(terms) / _not_nil(sizes, NIL**2)
 
 
 def rrmse_scalar(truth: np.ndarray, found: np.ndarray) -> float:
     """sqrt(mean_i(|w_i - v_i|^2 / |w_i|^2))."""
-    return float(np.sqrt(np.mean(((truth - found) / _not_nil(np.abs(truth), NIL)) ** 2)))
+    return float(np.sqrt(np.mean(squares_of_scalar(truth, found))))
+
+
+def squares_of_scalar(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """|w - v|^2 / |w|^2 of every value."""
+    return ((truth - found) / _not_nil(np.abs(truth), NIL)) ** 2
 
 
 def _not_nil(sizes: np.ndarray, share: float) -> np.ndarray:

@@ -11,7 +11,8 @@ from manufactured import shapes
 from fieldcast.conformance.families import square
 from fieldcast.meshes import Case, Field, Normal, Sample
 from fieldcast.surrogates import MMGP, Conformal, MeanField, PodRidge, Training
-from fieldcast.surrogates.conformal import Calibration, Conformed, folds, scored
+from fieldcast.surrogates.conformal import Calibration, Conformed, scored
+from fieldcast.surrogates.cross_validation import split
 
 MESH = square(5, 0)
 SMALL = MMGP(training=Training(starts=1, iterations=40))
@@ -94,7 +95,7 @@ def test_ends_are_the_order_statistics_of_barber_et_al():
     [p] = model.predict([case])
     low, high = p.interval(0.8)
     ends, trials = [], SMALL.trials(train)
-    for part in folds(24, 4, 5):
+    for part in split(24, 4, seed=5):
         rest = [i for i in range(24) if i not in part]
         member = trials.fit(rest, like=model.whole, seed=5)
         [here] = member.predict([case])
