@@ -6,14 +6,17 @@ so that a band holds the whole field. With the scores R_i of n simulations an in
 1 - a takes the ceil((n + 1)(1 - a))-th smallest, and is refused where there is none. Simulations
 are held out whole, never points of them.
 
-Up to `ALONE` simulations each is left out alone (jackknife+), up to `MANY` a fold at a time (CV+),
-beyond that a part of them is held out once (split). Jackknife+ and CV+: an interval ends at the
-order statistics of m_i(x) +- R_i s_i(x), with mean m_i and standard deviation s_i of the answer
-that had no part of simulation i (Barber, Candes, Ramdas, Tibshirani 2021, doi:10.1214/20-AOS1965).
+Up to as many simulations as there are folds each is left out alone (jackknife), up to `MANY` a
+fold at a time (cross-validation), beyond that a part of them is held out once (split). An interval is
+m(x) +- R s(x), with mean m and standard deviation s of the answer by all simulations and R the
+score of that rank (split: Lei et al. 2018, doi:10.1080/01621459.2017.1307116; jackknife and
+cross-validation hold their level where an answer changes little by leaving a fold out). With `plus`
+it ends at the order statistics of m_i(x) +- R_i s_i(x), m_i and s_i of the answer that had no part
+of simulation i (jackknife+, CV+; Barber, Candes, Ramdas, Tibshirani 2021, doi:10.1214/20-AOS1965):
+never below 1 - 2a whatever the surrogate, but wider, as the answers without a fold differ, too.
 Taken at every point, they hold the field as a whole: where the truth leaves the band anywhere, it
-lost against as many simulations as a number would have. Split: Lei et al. 2018,
-doi:10.1080/01621459.2017.1307116. By points: conformal risk control, Angelopoulos et al. 2022,
-arXiv:2208.02814.
+lost against as many simulations as a number would have. By points: conformal risk control,
+Angelopoulos et al. 2022, arXiv:2208.02814.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from .mmgp import MMGP
 from .signature import Signature
 from .surrogate import Card, Joint, Predictor, Progress, State, Surrogate, Trials, quiet
 
-ALONE, MANY = 20, 500
+MANY = 500
 HELD = 0.2
 """Of more than `MANY` simulations, the share that is held out; never fewer than 99."""
 REFIT = 0.3
@@ -52,13 +55,16 @@ class Conformal(Surrogate):
     """`inner` with calibrated intervals, of any level that the number of simulations supports (9
     for 90 %, 19 for 95 %, 99 for 99 %).
 
-    `folds` of CV+. Bands of fields hold the field as a whole in a share of simulations that is the
+    `folds` of cross-validation: fewer are faster, but the surrogates without a fold then err more
+    than the whole, and intervals are too wide. `plus` keeps the surrogates without a fold, whose answers then widen
+    the intervals so far that a lower bound of coverage is proven. Bands of fields hold the field as a whole in a share of simulations that is the
     level; with `pointwise` they are narrower and hold that share of the points, averaged over
     simulations.
     """
 
     inner: Surrogate = field(default_factory=MMGP)
-    folds: int = 10
+    folds: int = 25
+    plus: bool = False
     pointwise: bool = False
 
     any_mesh: ClassVar[bool] = False
@@ -95,9 +101,9 @@ class Conformal(Surrogate):
     def calibrated(
         self, whole: Predictor, trials: Trials, *, seed: int = 0, progress: Progress = quiet
     ) -> ConformalPredictor:
-        """By CV+ or jackknife+, `whole` fitted to all samples of `trials`."""
+        """By cross-validation, `whole` fitted to all samples of `trials`."""
         n = len(trials.samples)
-        parts = split(n, n if n <= ALONE else self.folds, seed=seed)
+        parts = split(n, min(n, self.folds), seed=seed)
         members, scores = [], []
         for k, part in enumerate(parts):
             rest = np.setdiff1d(np.arange(n), part)
@@ -105,10 +111,15 @@ class Conformal(Surrogate):
             held = [trials.samples[int(i)] for i in part]
             answers = member.predict([s.case for s in held])
             scores.append(scored(held, answers, self.pointwise))
-            members.append(member)
+            members += [member] if self.plus else []
             progress("calibrate", k + 1, len(parts))
-        method = "jackknife+" if n <= ALONE else f"CV+ with {len(parts)} folds"
-        return self._predictor(whole, tuple(members), scores, method)
+        alone, folds = len(parts) == n, f"with {len(parts)} folds"
+        if self.plus:
+            method = "jackknife+" if alone else f"CV+ {folds}"
+            return self._predictor(whole, tuple(members), scores, method)
+        every = {k: np.concatenate([s[k] for s in scores]) for k in scores[0]}
+        method = "jackknife" if alone else f"cross-validation {folds}"
+        return self._predictor(whole, (), [every], method)
 
     def _split(
         self,
@@ -153,7 +164,7 @@ class Conformal(Surrogate):
         found, n = self.inner.estimate(samples), len(samples)
         if found is None:
             return None
-        more = n if n <= ALONE else self.folds if n <= MANY else 0
+        more = min(n, self.folds) if n <= MANY else 0
         return found[0] * (1.0 + REFIT * more), found[1]
 
     @classmethod
@@ -284,8 +295,8 @@ class Calibration:
 @dataclass(frozen=True, eq=False)
 class Conformed(Band):
     """Calibrated intervals. `members` are the answers of those that had no part of some simulations
-    each, to all cases or, after `at`, to one; none where the predictor itself had no part of
-    any."""
+    each, to all cases or, after `at`, to one; none where the scores are those of the answer
+    itself."""
 
     calibration: Calibration
     inner: Band
