@@ -56,10 +56,10 @@ class Conformal(Surrogate):
     for 90 %, 19 for 95 %, 99 for 99 %).
 
     `folds` of cross-validation: fewer are faster, but the surrogates without a fold then err more
-    than the whole, and intervals are too wide. `plus` keeps the surrogates without a fold, whose answers then widen
-    the intervals so far that a lower bound of coverage is proven. Bands of fields hold the field as a whole in a share of simulations that is the
-    level; with `pointwise` they are narrower and hold that share of the points, averaged over
-    simulations.
+    than the whole, and intervals are too wide. `plus` keeps those surrogates, whose answers widen
+    the intervals so far that a lower bound of coverage is proven. Bands of fields hold the field as
+    a whole in a share of simulations that is the level; with `pointwise` they are narrower and hold
+    that share of the points, averaged over simulations.
     """
 
     inner: Surrogate = field(default_factory=MMGP)

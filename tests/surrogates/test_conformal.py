@@ -90,8 +90,7 @@ def test_the_smallest_supported_level_takes_the_largest_score():
 
 def test_ends_are_the_order_statistics_of_barber_et_al():
     train, case = noisy(24, 3), noisy(1, 4)[0].case
-    recipe = Conformal(SMALL, folds=4)
-    model = recipe.fit(train, seed=5)
+    model = Conformal(SMALL, folds=4, plus=True).fit(train, seed=5)
     [p] = model.predict([case])
     low, high = p.interval(0.8)
     ends, trials = [], SMALL.trials(train)
@@ -110,16 +109,31 @@ def test_ends_are_the_order_statistics_of_barber_et_al():
     np.testing.assert_allclose(low.scalars["v"].value, lower[4], rtol=1e-9)
 
 
-@lru_cache(maxsize=1)
-def morphed():
-    return Conformal(SMALL, folds=3).fit(shapes(24, 0))
+def test_without_plus_the_answer_is_the_middle_and_the_score_of_that_rank_the_width():
+    train, case = noisy(24, 3), noisy(1, 4)[0].case
+    model = Conformal(SMALL, folds=4).fit(train, seed=5)
+    [p] = model.predict([case])
+    low, high = p.interval(0.8)
+    [scores] = model.calibration.scores
+    own = p.scalars["v"]
+    width = np.sort(scores["v"][:, 0])[19] * own.std
+    np.testing.assert_allclose(high.scalars["v"].value, own.mean + width)
+    np.testing.assert_allclose(low.scalars["v"].value, own.mean - width)
+    assert len(scores["v"]) == 24
+    assert model.members == ()
 
 
-def test_meshes_of_their_own_in_batches_and_alone_agree():
-    cases = [s.case for s in shapes(4, 700, start=24)]
-    together, apart = morphed().predict(cases), morphed().predict(cases, batch=1)
+@lru_cache(maxsize=2)
+def morphed(plus=False):
+    return Conformal(SMALL, folds=3, plus=plus).fit(shapes(24, 0))
+
+
+@pytest.mark.parametrize("plus", [False, True])
+def test_meshes_of_their_own_in_batches_and_alone_agree(plus):
+    model, cases = morphed(plus), [s.case for s in shapes(4, 700, start=24)]
+    together, apart = model.predict(cases), model.predict(cases, batch=1)
     for one, other, case in zip(together, apart, cases, strict=True):
-        [alone] = morphed().predict([case])
+        [alone] = model.predict([case])
         for a, b, c in zip(
             one.interval(0.9), other.interval(0.9), alone.interval(0.9), strict=True
         ):
@@ -146,13 +160,20 @@ def test_a_surrogate_without_a_spread_has_intervals_then():
 
 
 @pytest.mark.parametrize(
-    ("n", "said"),
-    [(20, "jackknife+"), (21, "CV+ with 10 folds"), (501, "split, 100 simulations held out")],
+    ("n", "plus", "said"),
+    [
+        (25, False, "jackknife"),
+        (26, False, "cross-validation with 25 folds"),
+        (25, True, "jackknife+"),
+        (26, True, "CV+ with 25 folds"),
+        (501, False, "split, 100 simulations held out"),
+        (501, True, "split, 100 simulations held out"),
+    ],
 )
-def test_the_method_goes_by_the_number_of_simulations_and_is_said(n, said):
-    model = Conformal(PodRidge()).fit(noisy(n, 0))
+def test_the_method_goes_by_the_number_of_simulations_and_is_said(n, plus, said):
+    model = Conformal(PodRidge(), plus=plus).fit(noisy(n, 0))
     assert model.card.fit["conformal"]["method"] == said
-    assert len(model.members) == {20: 20, 21: 10, 501: 0}[n]
+    assert len(model.members) == (25 if plus and n < 500 else 0)
     assert model.calibration.n == {501: 100}.get(n, n)
 
 
@@ -200,6 +221,6 @@ def test_few_cases_and_few_folds_are_refused():
 
 
 def test_bands_of_one_case_hold_its_members():
-    [p] = morphed().predict([shapes(1, 700, start=24)[0].case])
+    [p] = morphed(plus=True).predict([shapes(1, 700, start=24)[0].case])
     assert isinstance(p.band, Conformed)
     assert [m.case for m in p.band.members] == [p.case] * 3
