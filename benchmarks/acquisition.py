@@ -34,7 +34,7 @@ from fieldcast.meshes.morphing import Identity
 from fieldcast.meshes.sample import scalars_of
 from fieldcast.solvers.plate import RANGES, DoubleNotchedPlate, plate_design
 from fieldcast.solvers.plate_mesh import plate_mesh
-from fieldcast.surrogates import MMGP, Predictor, Training
+from fieldcast.surrogates import MMGP, Predictor
 from fieldcast.surrogates.acquisition import (
     VarianceReduction,
     distances,
@@ -49,7 +49,7 @@ OTHERS = (0.02, 0.01, 0.007)
 FIRST, BATCH = 8, 2
 SIZES = tuple(range(FIRST, 44, 4))
 POOL, TEST, SEEDS, STAYS = 400, 150, 20, 2
-RECIPE = MMGP(Identity(), training=Training(starts=1))
+RECIPE = MMGP(Identity())
 Curve = dict[int, float]
 
 

@@ -33,7 +33,6 @@ from fieldcast.surrogates import (
     Ensemble,
     PodNetwork,
     Surrogate,
-    Training,
 )
 from fieldcast.surrogates.conformal import scored
 from fieldcast.surrogates.networks import Batched, Dense
@@ -43,7 +42,7 @@ from fieldcast.surrogates.training import train
 SIZES, LEVELS, TEST = (50, 100, 200), (0.9, 0.95), 60
 FIELDS, SCALARS = ("U2", "sig11"), ("max_von_mises", "max_U2_top", "max_sig22_top")
 SURROGATES: dict[str, Surrogate] = {
-    "MMGP": MMGP(Identity(), shared_kernel=True, training=Training(starts=1)),
+    "MMGP": MMGP(Identity(), shared_kernel=True),
     "ensemble": Ensemble(
         PodNetwork(Identity(), modes=8, width=32, descent=Descent(steps=400, rate=1e-2)), size=8
     ),

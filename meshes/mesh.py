@@ -156,6 +156,13 @@ class Mesh:
         return simplices(self)
 
     @cached_property
+    def edges(self) -> Int[np.ndarray, "edge 2"]:
+        """Pairs of points that an edge of a cell joins, each once."""
+        from .topology import edges
+
+        return edges(self)
+
+    @cached_property
     def across(self) -> Int[np.ndarray, "simplex corner"]:
         """The simplex across the facet opposite to each corner, -1 at the boundary."""
         from .topology import neighbours
@@ -178,7 +185,7 @@ class Mesh:
     def moved(self, points: Float[np.ndarray, "point dim"]) -> Mesh:
         """The same cells with other coordinates."""
         other = replace(self, points=points)
-        kept = ("types", "simplices", "across", "topology")
+        kept = ("types", "simplices", "edges", "across", "topology")
         for name in (*kept, "connectivity") if other.dim == self.dim else kept:
             if name in self.__dict__:
                 # What the cells alone tell is kept.

@@ -28,6 +28,29 @@ class Topology:
         )
 
 
+def edges(mesh: Mesh) -> Int[np.ndarray, "edge 2"]:
+    """All pairs of points that an edge of a cell joins, the lesser first, none twice (`Mesh.edges`
+    keeps them).
+
+    A node in the middle of an edge halves it; nodes in the middle of faces and cells are joined to
+    the corners.
+    """
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for kind, block in zip(mesh.types, mesh.cells.values(), strict=True):
+        ends = np.array(kind.edges, dtype=np.int64).reshape(-1, 2)
+        middles = np.arange(kind.corners, min(kind.nodes, kind.corners + len(ends)))
+        if len(middles):
+            ends = np.concatenate([np.stack([end, middles], axis=1) for end in ends.T])
+        inner = np.arange(kind.corners + len(middles), kind.nodes)
+        joined = np.stack(np.meshgrid(inner, np.arange(kind.corners)), axis=-1).reshape(-1, 2)
+        local = np.concatenate([ends, joined])
+        pairs.append(block[:, local].reshape(-1, 2).astype(np.int64))
+    found = np.sort(np.concatenate(pairs), axis=1)
+    n = max(len(mesh.points), 1)
+    lesser, greater = np.divmod(np.unique(found[:, 0] * n + found[:, 1]), n)
+    return np.stack([lesser, greater], axis=1)
+
+
 def simplices(mesh: Mesh) -> tuple[Int[np.ndarray, "simplex corner"], Int[np.ndarray, " simplex"]]:
     """The cells of highest dimension split into simplices, and the cell that each came from
     (`Mesh.simplices` keeps them)."""

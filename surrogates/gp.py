@@ -32,7 +32,13 @@ BOUNDS = {"lengthscale": (-5.0, 7.0), "signal": (-7.0, 6.0), "linear": (-18.0, 6
 NOISE_BOUNDS = (-22.0, 1.0)
 NOISE_MEDIAN, NOISE_SPREAD = math.log(1e-4), 3.0
 """Of the prior of the noise's logarithm."""
-FIRST_LENGTHS = (0.65, 0.1)
+FIRST_STARTS = ((0.65, 1e-3), (1.4, 1e-5), (3.0, 0.1))
+"""Length scales, in square roots of the number of inputs, and linear parts: of a curved function,
+of a smooth one without and of one with a linear part. Each lies in a valley of its own: on plates
+the search from the first alone ends beyond the best in one of five, from all three in one of
+twenty."""
+SHORT = 15
+"""Iterations of each start, of which the best goes on."""
 FOLD_ITERATIONS = 30
 MANY, TILT_PENALTY = 100, 0.005
 UNEXPLAINED = 0.1
@@ -63,13 +69,13 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class Training:
-    """How hyper-parameters are found: `starts` of L-BFGS-B with at most `iterations` each, on the
-    likelihood, or with `prior` on its product with log-normal priors of the length scales whose
+    """How hyper-parameters are found: by L-BFGS-B from `starts` points, a few iterations each, of
+    which the best goes on for at most `iterations`, on the likelihood, or with `prior` on its product with log-normal priors of the length scales whose
     median grows as sqrt(inputs) (Hvarfner et al. 2024, arXiv:2402.02229): with few simulations and
     many inputs it keeps inputs that explain nothing out. It keeps the noise, too, from vanishing
     (log-normal, median 1e-4 of the variance, 3 in the logarithm). `linear` adds the linear part."""
 
-    starts: int = 2
+    starts: int = 3
     iterations: int = 200
     prior: bool = True
     linear: bool = True
@@ -142,16 +148,16 @@ class Likelihood:
 
 
 def start_points(d: int, training: Training, seed: int) -> list[Float[np.ndarray, " parameter"]]:
-    """Starts of the search: the first with long, the second with short length scales, the others
-    random. Typical distances of standardised points grow as sqrt(d), and so do the length scales
-    tried."""
+    """Starts of the search: first those of `FIRST_STARTS`, then random ones. Typical distances of
+    standardised points grow as sqrt(d), and so do the length scales tried."""
     rng = np.random.default_rng(seed)
     off = -40.0
     starts = []
     for k in range(training.starts):
-        if k < len(FIRST_LENGTHS):
-            length = np.full(d, np.log(FIRST_LENGTHS[k] * np.sqrt(d)))
-            signal, linear, noise = 0.0, -2.0, np.log(1e-3)
+        if k < len(FIRST_STARTS):
+            first, part = FIRST_STARTS[k]
+            length = np.full(d, np.log(first * np.sqrt(d)))
+            signal, linear, noise = 0.0, np.log(part), np.log(1e-3)
         else:
             length = rng.uniform(np.log(0.1), np.log(6.0), d) + 0.5 * np.log(d)
             signal, linear, noise = rng.uniform(-1, 2), rng.uniform(-6, 1), rng.uniform(-14, -2)
@@ -162,25 +168,25 @@ def start_points(d: int, training: Training, seed: int) -> list[Float[np.ndarray
 def maximise(
     likelihood: Likelihood, starts: Sequence[Float[np.ndarray, " parameter"]]
 ) -> tuple[Hyperparameters, float]:
-    """The best hyper-parameters over all starts, and their negative log likelihood."""
+    """The best hyper-parameters of those that the starts lead to, and their negative log
+    likelihood."""
     from scipy.optimize import minimize
 
     training, d = likelihood.training, likelihood.x.shape[1]
     linear = BOUNDS["linear"] if training.linear else (-40.0, -40.0)
     bounds = [BOUNDS["lengthscale"]] * d + [BOUNDS["signal"], linear, NOISE_BOUNDS]
-    best: Any = None
-    for start in starts:
-        found = minimize(
-            likelihood,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": training.iterations, "maxfun": 2 * training.iterations},
+
+    def search(start: np.ndarray, iterations: int) -> Any:
+        options = {"maxiter": iterations, "maxfun": 2 * iterations}
+        return minimize(
+            likelihood, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options
         )
-        if best is None or found.fun < best.fun:
-            best = found
-    return Hyperparameters.of(best.x), float(best.fun)
+
+    first = starts[0]
+    if len(starts) > 1:
+        first = min((search(start, SHORT) for start in starts), key=lambda found: found.fun).x
+    found = search(first, training.iterations)
+    return Hyperparameters.of(found.x), float(found.fun)
 
 
 TENSORS = ("x", "factor", "alpha", "shift", "scale", "shrink", "inflation", "tilt", "tilt_range")

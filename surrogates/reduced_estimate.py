@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from .reduced import Reduced
 
 EVALUATIONS = 70
-"""Evaluations of the likelihood that one start takes, as observed."""
+TRIED = 0.25
+"""Evaluations of the likelihood that a search takes, and the share of them that each more start
+takes, as observed."""
 
 
 def estimate(recipe: Reduced, samples: Samples) -> tuple[float, int]:
@@ -59,4 +61,5 @@ def _training_seconds(
     started = time.perf_counter()
     likelihood(theta)
     one = time.perf_counter() - started
-    return one * EVALUATIONS * training.starts * (field_outputs + 2 * len(samples.scalars))
+    searches = 1.0 + TRIED * (training.starts - 1)
+    return one * EVALUATIONS * searches * (field_outputs + 2 * len(samples.scalars))
