@@ -1,10 +1,10 @@
 """Training of Gaussian processes: ours beside a loop over scikit-learn's, on the same data in the
 same run.
 
-500 points, 22 inputs, 32 outputs (POD coefficients of plate fields), one start each (with more,
-ours drops the worse ones early); equal bounds and start, no prior and no linear part, so that both maximise the same likelihood. scikit-learn is
-timed on some outputs and the sum is scaled by their number; ours is timed on the same ones,
-alternating.
+500 points, 22 inputs, 32 outputs (POD coefficients of plate fields), one start each (from more,
+ours drops the worse ones early); equal bounds and start, no prior and no linear part, so that both
+maximise the same likelihood. scikit-learn is timed on some outputs and the sum is scaled by their
+number; ours is timed on the same ones, alternating.
 """
 
 from __future__ import annotations

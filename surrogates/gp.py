@@ -70,10 +70,11 @@ class Hyperparameters:
 @dataclass(frozen=True)
 class Training:
     """How hyper-parameters are found: by L-BFGS-B from `starts` points, a few iterations each, of
-    which the best goes on for at most `iterations`, on the likelihood, or with `prior` on its product with log-normal priors of the length scales whose
-    median grows as sqrt(inputs) (Hvarfner et al. 2024, arXiv:2402.02229): with few simulations and
-    many inputs it keeps inputs that explain nothing out. It keeps the noise, too, from vanishing
-    (log-normal, median 1e-4 of the variance, 3 in the logarithm). `linear` adds the linear part."""
+    which the best goes on for at most `iterations`. What is maximised is the likelihood, or with
+    `prior` its product with log-normal priors of the length scales whose median grows as
+    sqrt(inputs) (Hvarfner et al. 2024, arXiv:2402.02229): with few simulations and many inputs it
+    keeps inputs that explain nothing out. It keeps the noise, too, from vanishing (log-normal,
+    median 1e-4 of the variance, 3 in the logarithm). `linear` adds the linear part."""
 
     starts: int = 3
     iterations: int = 200
