@@ -7,8 +7,8 @@ so that a band holds the whole field. With the scores R_i of n simulations an in
 are held out whole, never points of them.
 
 Up to as many simulations as there are folds each is left out alone (jackknife), up to `MANY` a
-fold at a time (cross-validation), beyond that a part of them is held out once (split). An interval is
-m(x) +- R s(x), with mean m and standard deviation s of the answer by all simulations and R the
+fold at a time (cross-validation), beyond that a part of them is held out once (split). An interval
+is m(x) +- R s(x), with mean m and standard deviation s of the answer by all simulations and R the
 score of that rank (split: Lei et al. 2018, doi:10.1080/01621459.2017.1307116; jackknife and
 cross-validation hold their level where an answer changes little by leaving a fold out). With `plus`
 it ends at the order statistics of m_i(x) +- R_i s_i(x), m_i and s_i of the answer that had no part
