@@ -5,6 +5,8 @@ from .bundle import load
 from .conformal import Conformal
 from .ensemble import Ensemble
 from .gp import Training
+from .graph_transformer import GraphTransformer
+from .mesh_graph_net import MeshGraphNet
 from .mmgp import MMGP
 from .pod_network import PodNetwork
 from .surrogate import Differentiable, Predictor, Surrogate
@@ -16,7 +18,9 @@ __all__ = [
     "Descent",
     "Differentiable",
     "Ensemble",
+    "GraphTransformer",
     "MeanField",
+    "MeshGraphNet",
     "NearestCase",
     "PodNetwork",
     "PodRidge",

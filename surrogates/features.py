@@ -12,7 +12,10 @@ from jaxtyping import Float
 
 from fieldcast.meshes import Cases
 
+from .surrogate import State
+
 PARAMETERS = "parameters"
+_NUMBERS = ("shift", "scale", "low", "high")
 SPREAD, WIDE = 1.2, 5.0
 """Ratios of the largest to the least value of a parameter: see `Transform.suited_to`."""
 
@@ -101,6 +104,24 @@ class Features:
             raw.std(axis=0),
             raw.min(axis=0),
             raw.max(axis=0),
+        )
+
+    def state(self) -> State:
+        """For `restored`."""
+        arrays = {k: getattr(self, k) for k in _NUMBERS}
+        signs = {k: t.sign for k, t in self.transforms.items()}
+        values = {"names": list(self.names), "sources": list(self.sources), "signs": signs}
+        return State({**arrays, "keep": self.keep.astype(np.uint8)}, values)
+
+    @classmethod
+    def restored(cls, state: State) -> Features:
+        """From `state`."""
+        return cls(
+            tuple(state.values["names"]),
+            tuple(state.values["sources"]),
+            {k: Transform(int(v)) for k, v in state.values["signs"].items()},
+            state.arrays["keep"].astype(bool),
+            *(state.arrays[k] for k in _NUMBERS),
         )
 
     def raw(

@@ -22,6 +22,7 @@ from fieldcast.meshes import Trust
 from fieldcast.meshes.prediction import Status
 
 from .features import Features
+from .surrogate import State
 
 WARN, REJECT = 0.05, 0.01
 """Shares of cases like those of training that are warned of, and rejected."""
@@ -141,6 +142,24 @@ class Guard:
         surprises = np.max([tails[k].surprise(s) for k, s in rows.items()], axis=0)
         limits = limit(surprises, WARN), limit(surprises, REJECT)
         return cls(dict(units), Detectors(features, place.raw), tails, limits)
+
+    def state(self) -> State:
+        """For `restored`; the features apart."""
+        tails = {f"tails/{name}": tail.scores for name, tail in self.tails.items()}
+        values = {
+            "units": dict(self.units),
+            "lengths": {name: tail.length for name, tail in self.tails.items()},
+            "limits": list(self.limits),
+        }
+        return State({"raw": self.detectors.raw, **tails}, values)
+
+    @classmethod
+    def restored(cls, state: State, features: Features) -> Guard:
+        """From `state`."""
+        v = state.values
+        tails = {k: Tail(state.arrays[f"tails/{k}"], length) for k, length in v["lengths"].items()}
+        warn, reject = v["limits"]
+        return cls(v["units"], Detectors(features, state.arrays["raw"]), tails, (warn, reject))
 
     def judge(self, place: Place) -> list[Trust]:
         """A verdict per case, with a reason where it is not ok."""

@@ -10,10 +10,11 @@ from fieldcast.meshes.morphing import Morphing
 from fieldcast.meshes.plugins import Kind, plugin, plugin_name
 
 from .gp import Training
+from .graph_options import GROUPS
 from .surrogate import Surrogate
 from .training import Descent
 
-_PLAIN = {"training": Training, "descent": Descent}
+_PLAIN = {"training": Training, "descent": Descent, **GROUPS}
 """Settings that are groups of numbers rather than plugins."""
 
 

@@ -13,7 +13,7 @@ from fieldcast.meshes.morphing import Morphing
 from . import regression
 from .embedding import Basis, Embedding, Errors
 from .features import Features, Transform
-from .guard import Detectors, Guard, Tail
+from .guard import Guard
 from .pod import Pod
 from .recipe import recipe_from_json, recipe_to_json
 from .reduced import Model
@@ -33,11 +33,11 @@ def packed(embedding: Embedding, features: Features, model: Model, guard: Guard)
             "bases": State.nested(
                 {k: _basis(b, embedding, k) for k, b in embedding.fields.items()}
             ),
-            "features": _features(features),
+            "features": features.state(),
             "fields": State.nested({k: r.state() for k, r in model.fields.items()}),
             "scalars": State.nested({k: r.state() for k, r in model.scalars.items()}),
             "transforms": State({}, {k: t.sign for k, t in model.transforms.items()}),
-            "guard": _guard(guard),
+            "guard": guard.state(),
         }
     )
 
@@ -60,25 +60,8 @@ def unpacked(state: State, morphing: Morphing | None) -> tuple[Embedding, Featur
         {k: regression.restored(s) for k, s in part["scalars"].parts().items()},
         {k: Transform(int(v)) for k, v in part["transforms"].values.items()},
     )
-    features = _unpack_features(part["features"])
-    return embedding, features, model, _unpack_guard(part["guard"], features)
-
-
-def _guard(guard: Guard) -> State:
-    tails = {f"tails/{name}": tail.scores for name, tail in guard.tails.items()}
-    values = {
-        "units": dict(guard.units),
-        "lengths": {name: tail.length for name, tail in guard.tails.items()},
-        "limits": list(guard.limits),
-    }
-    return State({"raw": guard.detectors.raw, **tails}, values)
-
-
-def _unpack_guard(state: State, features: Features) -> Guard:
-    v = state.values
-    tails = {k: Tail(state.arrays[f"tails/{k}"], length) for k, length in v["lengths"].items()}
-    warn, reject = v["limits"]
-    return Guard(v["units"], Detectors(features, state.arrays["raw"]), tails, (warn, reject))
+    features = Features.restored(part["features"])
+    return embedding, features, model, Guard.restored(part["guard"], features)
 
 
 def _chart(chart: Chart) -> State:
@@ -120,22 +103,3 @@ def _unpack_basis(state: State) -> tuple[Basis, Errors]:
     kind = FieldKind(**state.values["kind"])
     basis = Basis(pod, arrays["residual"], kind, bool(state.values["logarithmic"]))
     return basis, Errors(**state.values["errors"])
-
-
-def _features(features: Features) -> State:
-    arrays = {k: getattr(features, k) for k in ("shift", "scale", "low", "high")}
-    signs = {k: t.sign for k, t in features.transforms.items()}
-    return State(
-        {**arrays, "keep": features.keep.astype(np.uint8)},
-        {"names": list(features.names), "sources": list(features.sources), "signs": signs},
-    )
-
-
-def _unpack_features(state: State) -> Features:
-    return Features(
-        tuple(state.values["names"]),
-        tuple(state.values["sources"]),
-        {k: Transform(int(v)) for k, v in state.values["signs"].items()},
-        state.arrays["keep"].astype(bool),
-        *(state.arrays[k] for k in ("shift", "scale", "low", "high")),
-    )

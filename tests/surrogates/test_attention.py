@@ -73,6 +73,7 @@ def test_auto_is_right_everywhere(device):
     check("auto", torch.float32, 1e-5, directed(), device)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not which("g++"), reason="torch.compile needs g++")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_compiled_form_is_right():

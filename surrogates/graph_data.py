@@ -1,0 +1,341 @@
+"""From cases to what a network on graphs reads, and back: the graph of each mesh, inputs of its
+nodes, targets.
+
+Inputs of a node, each standardised: its coordinates, the signed distance to the boundary and where
+its nearest boundary point lies, the regions it belongs to (as they are), known fields and the
+case's parameters. Fields on cells are means over the cells' nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from fieldcast.meshes import Case, Cases, Mesh, Sample
+from fieldcast.meshes.packed import PackedField
+from fieldcast.meshes.topology import boundary
+
+from .features import Features
+from .graph import Graph, cuthill_mckee, graph_of
+from .guard import Place
+from .signature import FieldKind, Signature
+from .surrogate import State
+
+STILL = 1e-9
+"""What varies by less, relative to its size, does not vary."""
+SHAPE = "shape"
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """(x - shift) / scale by column; columns that do not vary are shifted alone."""
+
+    shift: Float[np.ndarray, " column"]
+    scale: Float[np.ndarray, " column"]
+
+    @classmethod
+    def of(cls, parts: Iterable[Float[np.ndarray, "row column"]]) -> Scaling:
+        """Mean and standard deviation of all rows, part by part in double precision (Chan, Golub,
+        LeVeque 1983, doi:10.1080/00031305.1983.10483115)."""
+        count, mean, square = 0, np.zeros(0), np.zeros(0)
+        for part in parts:
+            rows = np.asarray(part, dtype=float)
+            own, n = rows.mean(axis=0), len(rows)
+            own_square = np.square(rows - own).sum(axis=0)
+            if not count:
+                count, mean, square = n, own, own_square
+                continue
+            gap, total = own - mean, count + n
+            square = square + own_square + np.square(gap) * (count * n / total)
+            mean, count = mean + gap * (n / total), total
+        std = np.sqrt(square / max(count, 1))
+        varies = std > STILL * np.maximum(np.abs(mean), 1e-300)
+        return cls(mean, np.where(varies, std, 1.0))
+
+    def __call__(self, x: Float[np.ndarray, "row column"]) -> Float[np.ndarray, "row column"]:
+        return (x - self.shift) / self.scale
+
+    def inverse(self, x: Float[np.ndarray, "row column"]) -> Float[np.ndarray, "row column"]:
+        """Back."""
+        return x * self.scale + self.shift
+
+    def state(self) -> State:
+        """For `restored`."""
+        return State({"shift": self.shift, "scale": self.scale})
+
+    @classmethod
+    def restored(cls, state: State) -> Scaling:
+        """From `state`."""
+        return cls(state.arrays["shift"], state.arrays["scale"])
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A mesh as a network sees it, its nodes in an order in which neighbours are close: `order`,
+    the `graph`, coordinates in mean edge lengths, what of its inputs the mesh alone tells (node,
+    column), and the matrix that takes the mean over each cell's nodes."""
+
+    order: np.ndarray
+    graph: Graph
+    points: Float[np.ndarray, "node dim"]
+    columns: Float[np.ndarray, "node column"]
+    to_cells: csr_array
+
+    @classmethod
+    def of(cls, mesh: Mesh, regions: Sequence[str]) -> Site:
+        """Of a mesh whose regions may be among `regions`."""
+        graph = graph_of(mesh)
+        order = cuthill_mckee(graph)
+        edges = mesh.edges
+        length = 1.0
+        if len(edges):
+            length = float(np.linalg.norm(np.diff(mesh.points[edges], axis=1), axis=2).mean())
+        columns = np.hstack([mesh.points, _rim(mesh), _flags(mesh, regions)])[order]
+        points = (mesh.points - mesh.points.mean(axis=0))[order] / max(length, 1e-300)
+        return cls(order, graph.reordered(order), points, columns, _cell_means(mesh, order))
+
+
+def _rim(mesh: Mesh) -> Float[np.ndarray, "node column"]:
+    """Distance to the nearest boundary point, and the vector to it."""
+    from scipy.spatial import cKDTree
+
+    rim = np.unique(boundary(mesh)) if mesh.cell_dim == mesh.dim else np.empty(0, dtype=int)
+    if not len(rim):
+        return np.zeros((len(mesh.points), 1 + mesh.dim))
+    distance, place = cKDTree(mesh.points[rim]).query(mesh.points)
+    return np.hstack([distance[:, None], mesh.points[rim[place]] - mesh.points])
+
+
+def _flags(mesh: Mesh, regions: Sequence[str]) -> Float[np.ndarray, "node region"]:
+    flags = np.zeros((len(mesh.points), len(regions)))
+    for k, name in enumerate(regions):
+        if name in mesh.regions:
+            flags[mesh.regions[name], k] = 1.0
+    return flags
+
+
+def _cell_means(mesh: Mesh, order: np.ndarray) -> csr_array:
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    sizes = np.concatenate(
+        [np.full(len(block), block.shape[1]) for block in mesh.cells.values()]
+        or [np.empty(0, dtype=int)]
+    )
+    nodes = np.concatenate(
+        [block.ravel() for block in mesh.cells.values()] or [np.empty(0, dtype=int)]
+    )
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    weights = np.repeat(1.0 / np.maximum(sizes, 1), sizes)
+    return csr_array((weights, (rows, place[nodes])), shape=(len(sizes), len(order)))
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """How cases become inputs, and outputs become fields. `regions` are those of the training set,
+    `held` the ones where outputs that are known fields, too, keep their values; `scalings` by
+    "columns", "parameters", "scalars" and by the names of known fields and outputs."""
+
+    signature: Signature
+    regions: tuple[str, ...]
+    held: tuple[str, ...]
+    scalings: Mapping[str, Scaling]
+
+    @classmethod
+    def fit(
+        cls,
+        signature: Signature,
+        samples: Sequence[Sample],
+        sites: Mapping[str, Site],
+        regions: tuple[str, ...],
+        held: tuple[str, ...],
+    ) -> Reading:
+        """From the training set."""
+        scalings = {"columns": Scaling.of(site.columns for site in sites.values())}
+        flags = len(regions)
+        if flags:
+            shift, scale = scalings["columns"].shift, scalings["columns"].scale
+            shift[-flags:], scale[-flags:] = 0.0, 1.0
+        parameters = [parameter_row(s.case, signature)[None] for s in samples]
+        scalings["parameters"] = Scaling.of(parameters)
+        for name in signature.known:
+            scalings[f"known {name}"] = Scaling.of(s.case.fields[name].values[0] for s in samples)
+        for name in signature.fields:
+            known = name in signature.known
+            scalings[f"field {name}"] = Scaling.of(
+                s.fields[name].values[0] - (s.case.fields[name].values[0] if known else 0.0)
+                for s in samples
+            )
+        if signature.scalars:
+            rows = [scalar_row(s, signature)[None] for s in samples]
+            scalings["scalars"] = Scaling.of(rows)
+        return cls(signature, regions, held, scalings)
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """Outputs that are learnt as differences from the known field of that name."""
+        return tuple(name for name in self.signature.fields if name in self.signature.known)
+
+    def check_regions(self, case: Case) -> None:
+        """Raise a ValueError for regions that no training case had."""
+        unseen = sorted(set(case.mesh.regions) - set(self.regions))
+        if unseen:
+            raise ValueError(
+                f"case {case.label}: expected regions of {sorted(self.regions)}, which the "
+                f"training set has, got {unseen}; rename or leave them out, or train with them"
+            )
+
+    def known_at(self, name: str, case: Case, site: Site) -> Float[np.ndarray, "node component"]:
+        """A known field at the nodes, in the site's order."""
+        values = case.fields[name].values[0]
+        if self.signature.known[name].on == "cell":
+            counts = np.maximum(np.asarray(site.to_cells.sum(axis=0)).ravel(), 1e-300)
+            return site.to_cells.T @ values / counts[:, None]
+        return values[site.order]
+
+    def inputs(self, case: Case, site: Site) -> Tensor:
+        """(node, column), standardised; known fields last."""
+        parts = [self.scalings["columns"](site.columns)]
+        if self.signature.parameters:
+            row = self.scalings["parameters"](parameter_row(case, self.signature)[None])
+            parts.append(np.broadcast_to(row, (len(site.order), row.shape[1])))
+        parts += [self.known_input(name, case, site) for name in self.signature.known]
+        return torch.as_tensor(np.hstack(parts), dtype=torch.float32)
+
+    def known_input(self, name: str, case: Case, site: Site) -> Float[np.ndarray, "node component"]:
+        """A known field, standardised."""
+        return self.scalings[f"known {name}"](self.known_at(name, case, site))
+
+    def kept(self, site: Site) -> Tensor:
+        """Nodes of held regions, (node,) bool."""
+        at = [len(self.regions) - self.regions.index(name) for name in self.held]
+        flags = np.zeros(len(site.order), dtype=bool)
+        for k in at:
+            flags |= site.columns[:, -k] > 0
+        return torch.as_tensor(flags)
+
+    def targets(self, sample: Sample, site: Site) -> tuple[Tensor, ...]:
+        """Each field, standardised, in the site's order, (entity, component); then the scalars."""
+        found = []
+        for name, kind in self.signature.fields.items():
+            values = sample.fields[name].values[0]
+            if name in self.differences:
+                values = values - sample.case.fields[name].values[0]
+            values = values[site.order] if kind.on == "point" else values
+            found.append(self.scalings[f"field {name}"](values))
+        if self.signature.scalars:
+            found.append(self.scalings["scalars"](scalar_row(sample, self.signature)[None]))
+        return tuple(torch.as_tensor(part, dtype=torch.float32) for part in found)
+
+    def channels(self) -> list[int]:
+        """Components of each output field."""
+        return [kind.components for kind in self.signature.fields.values()]
+
+    def width(self) -> int:
+        """Columns of the inputs."""
+        total = sum(kind.components for kind in self.signature.known.values())
+        sizes = [len(self.scalings[k].shift) for k in ("columns", "parameters")]
+        return total + sum(sizes)
+
+    def field(
+        self, name: str, values: Float[np.ndarray, "entity component"], case: Case, site: Site
+    ) -> Float[np.ndarray, "entity component"]:
+        """An output in its unit and the case's own order."""
+        found = self.scalings[f"field {name}"].inverse(values.astype(float))
+        if self.signature.fields[name].on == "point":
+            back = np.empty_like(found)
+            back[site.order] = found
+            found = back
+        if name in self.differences:
+            before = case.fields[name].values[0]
+            if self.held:
+                keep = np.zeros(len(found), dtype=bool)
+                keep[site.order] = self.kept(site).numpy()
+                found = np.where(keep[:, None], 0.0, found)
+            found = found + before
+        return found
+
+    def scalars(self, values: Float[np.ndarray, "case scalar"]) -> Float[np.ndarray, "case scalar"]:
+        """In their units."""
+        return self.scalings["scalars"].inverse(values.astype(float))
+
+    def state(self) -> State:
+        """For `restored`."""
+        parts = {name: scaling.state() for name, scaling in self.scalings.items()}
+        values = {"regions": list(self.regions), "held": list(self.held)}
+        return State.nested({"scalings": State.nested(parts), "names": State({}, values)})
+
+    @classmethod
+    def restored(cls, signature: Signature, state: State) -> Reading:
+        """From `state`."""
+        names = state.part("names").values
+        parts = state.part("scalings").parts()
+        scalings = {name: Scaling.restored(part) for name, part in parts.items()}
+        return cls(signature, tuple(names["regions"]), tuple(names["held"]), scalings)
+
+
+def parameter_row(case: Case, signature: Signature) -> Float[np.ndarray, " column"]:
+    """All parameters of a case, one behind the other."""
+    values = [case.parameters[name].value for name in signature.parameters]
+    return np.concatenate(values) if values else np.empty(0)
+
+
+def scalar_row(sample: Sample, signature: Signature) -> Float[np.ndarray, " column"]:
+    """All scalars of a sample."""
+    return np.concatenate([sample.scalars[name].value for name in signature.scalars])
+
+
+def described(cases: Cases) -> dict[str, Float[np.ndarray, "case column"]]:
+    """What the guard looks at beside the parameters: extents and node spacing of each shape, mean
+    and spread of each known field."""
+    shape = []
+    for mesh in cases.meshes[""]:
+        edges = mesh.edges
+        length = (
+            np.linalg.norm(np.diff(mesh.points[edges], axis=1), axis=2).mean() if len(edges) else 0
+        )
+        shape.append([*np.ptp(mesh.points, axis=0), float(length)])
+    found = {SHAPE: np.array(shape)}
+    for name, packed in cases.fields.items():
+        parts = [packed.at(i).values for i in range(len(cases))]
+        found[name] = np.array([[*v.mean(axis=(0, 1)), *v.std(axis=(0, 1))] for v in parts])
+    return found
+
+
+def place(features: Features, cases: Cases) -> Place:
+    """Where cases lie, for the guard."""
+    return Place(features.raw(cases, described(cases)), {}, np.zeros(len(cases)))
+
+
+def packed_outputs(
+    name: str, kind: FieldKind, values: Sequence[np.ndarray], cases: Cases
+) -> PackedField:
+    """Fields of all cases as one."""
+    offsets = cases.meshes[""].offsets(kind.on)
+    return PackedField(np.concatenate(values)[None], offsets, kind.unit, kind.on)
+
+
+def check_served(signature: Signature) -> None:
+    """Raise a ValueError for what networks on graphs can't learn."""
+    for name, kind in {**signature.known, **signature.fields}.items():
+        if kind.part:
+            raise ValueError(
+                f"field {name!r}: expected fields on the case's own mesh, got one on its part "
+                f"{kind.part!r}; make it a mesh of its own"
+            )
+        if not kind.steady:
+            raise ValueError(
+                f"field {name!r}: expected steady fields, got {len(signature.times)} times; wrap "
+                "the surrogate: Rollout(GraphTransformer())"
+            )
+    for name, known in signature.known.items():
+        other = signature.fields.get(name)
+        if other is not None and (other.on, other.components) != (known.on, known.components):
+            raise ValueError(
+                f"field {name!r}: expected input and output of one kind, got {known} and {other}"
+            )

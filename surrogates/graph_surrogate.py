@@ -1,0 +1,394 @@
+"""What surrogates by networks on graphs share: fitting, answering, saving."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldcast.meshes import Case, Cases, Predictions, Sample, Samples
+from fieldcast.meshes.packed import PackedEstimate, split_by_nodes
+
+from .features import Features
+from .graph import Graph, packed
+from .graph_data import Reading, Site, check_served, described, packed_outputs, place
+from .graph_layers import Batch
+from .graph_network import GraphNet
+from .guard import Guard
+from .pod_network import FEW, HELD, told
+from .signature import Signature, describe
+from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
+from .training import Descent, Objective, train
+
+NODES = 8192
+"""Nodes that are answered together: more are no faster on a CPU."""
+SITES = 64
+"""Meshes whose graphs a predictor keeps."""
+
+
+class GraphSurrogate(Surrogate):
+    """A recipe whose predictors are networks on graphs."""
+
+    any_mesh: ClassVar[bool] = True
+    tolerance: ClassVar[float] = 1e-5
+
+    @property
+    @abstractmethod
+    def training(self) -> GraphTraining:
+        """How it is trained."""
+
+    @abstractmethod
+    def network(self, reading: Reading, sharing: bool) -> GraphNet:
+        """With random weights, from the global generator. `sharing`: nodes are to hear of all
+        others."""
+
+    @abstractmethod
+    def graphs(self, graph: Graph) -> tuple[Graph, ...]:
+        """Whom nodes see."""
+
+    @abstractmethod
+    def wants_sharing(self, graphs: Sequence[Graph]) -> bool:
+        """Whether these graphs are too large for the layers alone."""
+
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        *,
+        validation: Sequence[Sample] | None = None,
+        seed: int = 0,
+        progress: Progress = quiet,
+    ) -> GraphPredictor:
+        every = Samples.pack(samples)
+        signature = Signature.of(every)
+        check_served(signature)
+        regions = tuple(sorted({name for s in every for name in s.case.mesh.regions}))
+        held = tuple(name for name in self.training.held if name in regions)
+        sites = Sites(self, regions, len(every))
+        for k, case in enumerate(every.cases):
+            sites.placed(case.mesh)
+            progress("graphs", k + 1, len(every))
+        reading = Reading.fit(signature, every, sites.of(every.cases), regions, held)
+        return self._trained(reading, every, validation, sites, seed, progress)
+
+    def _trained(
+        self,
+        reading: Reading,
+        samples: Samples,
+        validation: Sequence[Sample] | None,
+        sites: Sites,
+        seed: int,
+        progress: Progress,
+    ) -> GraphPredictor:
+        own, held = _split(samples, validation, reading.signature, seed)
+        sharing = self.wants_sharing([p.graphs[0] for p in sites.some()])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = self.network(reading, sharing)
+        settings = self.training
+        device = settings.descent.place
+        objective = GraphObjective(
+            reading,
+            [sites.item(reading, s, device) for s in own],
+            [sites.item(reading, s, device) for s in held],
+            settings.noise,
+            seed,
+        )
+        found = train(net, objective, settings.descent, seed=seed, progress=progress)
+        units = {k: s.unit for k, s in samples.cases.parameters.items()}
+        features = Features.fit(samples.cases, described(samples.cases))
+        guard = Guard.fit(features, place(features, samples.cases), units)
+        fit = {
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "sees_all": sharing,
+            "held": list(reading.held),
+            "training": told(found),
+        }
+        card = Card(describe(samples), fit, seed=seed)
+        return GraphPredictor(
+            self, reading.signature, card, reading, net.cpu().eval(), sharing, features, guard
+        )
+
+    def restore(self, signature: Signature, card: Card, state: State) -> GraphPredictor:
+        parts = state.parts()
+        reading = Reading.restored(signature, parts["reading"])
+        sharing = bool(parts["network"].values["sharing"])
+        net = self.network(reading, sharing)
+        arrays = parts["network"].arrays
+        net.load_state_dict({k: torch.as_tensor(np.array(a)) for k, a in arrays.items()})
+        features = Features.restored(parts["features"])
+        guard = Guard.restored(parts["guard"], features)
+        return GraphPredictor(self, signature, card, reading, net.eval(), sharing, features, guard)
+
+
+@dataclass(frozen=True)
+class GraphTraining:
+    """`descent` and, of outputs that are known fields, too: `noise` that is added to them, in their
+    standard deviations, and to be undone; and the regions where they are `held`."""
+
+    descent: Descent
+    noise: float
+    held: tuple[str, ...]
+
+
+def _split(
+    samples: Samples, validation: Sequence[Sample] | None, signature: Signature, seed: int
+) -> tuple[list[Sample], list[Sample]]:
+    """Samples to learn from and to select by."""
+    every = [samples[i] for i in range(len(samples))]
+    if validation is not None:
+        checked = [Sample(signature.checked(s.case), s.fields, s.scalars) for s in validation]
+        return every, checked
+    if len(every) < FEW:
+        return every, []
+    order = np.random.default_rng(seed).permutation(len(every))
+    count = max(len(every) // HELD, 1)
+    return [every[i] for i in sorted(order[count:])], [every[i] for i in sorted(order[:count])]
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A mesh, ready for a network."""
+
+    site: Site
+    graphs: tuple[Graph, ...]
+    points: Tensor
+    cells: tuple[Tensor, Tensor, Tensor]
+
+    def to(self, device: torch.device) -> Placed:
+        """Elsewhere."""
+        graphs = tuple(g.to(device) for g in self.graphs)
+        row, node, weight = (t.to(device) for t in self.cells)
+        return Placed(self.site, graphs, self.points.to(device), (row, node, weight))
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """A sample as tensors; `kept` (node,) are nodes of held regions."""
+
+    placed: Placed
+    x: Tensor
+    targets: tuple[Tensor, ...]
+    kept: Tensor
+
+
+class Sites:
+    """Graphs of meshes, the last few kept."""
+
+    def __init__(
+        self, recipe: GraphSurrogate, regions: tuple[str, ...] = (), room: int = SITES
+    ) -> None:
+        self.recipe, self.regions, self.room = recipe, regions, room
+        self._kept: dict[str, Placed] = {}
+
+    def placed(self, mesh: Any) -> Placed:
+        """Of a mesh."""
+        found = self._kept.pop(mesh.id, None)
+        if found is None:
+            site = Site.of(mesh, self.regions)
+            graphs = self.recipe.graphs(site.graph)
+            for graph in graphs:
+                # Known before graphs are packed, so that the pack need not find it.
+                _ = graph.transpose
+            matrix = site.to_cells.tocoo()
+            cells = tuple(torch.as_tensor(np.asarray(a)) for a in (*matrix.coords, matrix.data))
+            points = torch.as_tensor(site.points, dtype=torch.float32)
+            row, node, weight = cells[0].long(), cells[1].long(), cells[2].float()
+            found = Placed(site, graphs, points, (row, node, weight))
+        self._kept[mesh.id] = found
+        while len(self._kept) > self.room:
+            self._kept.pop(next(iter(self._kept)))
+        return found
+
+    def of(self, cases: Sequence[Case]) -> dict[str, Site]:
+        """The sites of all cases, by mesh."""
+        return {case.mesh.id: self.placed(case.mesh).site for case in cases}
+
+    def some(self) -> list[Placed]:
+        """A few of those that are kept, the largest among them."""
+        by_size = sorted(self._kept.values(), key=lambda p: -len(p.points))
+        return by_size[:4]
+
+    def item(self, reading: Reading, sample: Sample, device: torch.device) -> Item:
+        """A sample as tensors."""
+        placed = self.placed(sample.case.mesh)
+        x = reading.inputs(sample.case, placed.site)
+        targets = tuple(t.to(device) for t in reading.targets(sample, placed.site))
+        kept = reading.kept(placed.site).to(device)
+        return Item(placed.to(device), x.to(device), targets, kept)
+
+
+def batch_of(placed: Sequence[Placed]) -> Batch:
+    """Several meshes side by side."""
+    graphs = tuple(packed(same) for same in zip(*(p.graphs for p in placed), strict=True))
+    sizes = tuple(len(p.points) for p in placed)
+    return Batch(graphs, sizes, torch.cat([p.points for p in placed]))
+
+
+def outputs_of(
+    reading: Reading, net: nn.Module, x: Tensor, batch: Batch, placed: Sequence[Placed]
+) -> tuple[list[list[Tensor]], Tensor]:
+    """Of each case its fields, standardised, and the scalars (case, scalar)."""
+    nodes, scalars = net(x, batch)
+    found = []
+    for p, part in zip(placed, torch.split(nodes, list(batch.sizes)), strict=True):
+        fields = []
+        for kind, values in zip(
+            reading.signature.fields.values(),
+            torch.split(part, reading.channels(), dim=1) if part.shape[1] else (),
+            strict=True,
+        ):
+            if kind.on == "cell":
+                row, node, weight = p.cells
+                total = values.new_zeros(p.site.to_cells.shape[0], values.shape[1])
+                values = total.index_add(0, row, values[node] * weight[:, None])
+            fields.append(values)
+        found.append(fields)
+    return found, scalars
+
+
+class GraphObjective(Objective):
+    """The mean over outputs of the mean square error, standardised, held nodes left out."""
+
+    def __init__(
+        self, reading: Reading, own: list[Item], held: list[Item], noise: float, seed: int
+    ) -> None:
+        self.reading, self.own, self.held = reading, own, held
+        self.noise, self.seed = noise, seed
+
+    @property
+    def cases(self) -> int:
+        return len(self.own)
+
+    def loss(self, module: nn.Module, rows: Tensor) -> Tensor:
+        items = [self.own[i] for i in rows.tolist()]
+        if self.noise and self.reading.differences:
+            steps: Tensor = dict(module.named_buffers())["steps"]
+            steps += 1
+            generator = torch.Generator().manual_seed((self.seed << 32) + int(steps))
+            items = [self._noisy(item, generator) for item in items]
+        return self._squares(module, items).mean()
+
+    def _noisy(self, item: Item, generator: torch.Generator) -> Item:
+        """Known fields that are predicted, disturbed; the difference undoes it."""
+        x, targets = item.x.clone(), list(item.targets)
+        start = x.shape[1]
+        scalings = self.reading.scalings
+        names = list(self.reading.signature.fields)
+        for name in reversed(list(self.reading.signature.known)):
+            size = self.reading.signature.known[name].components
+            start -= size
+            if name not in self.reading.differences:
+                continue
+            off = self.noise * torch.randn((len(x), size), generator=generator).to(x)
+            off[item.kept] = 0.0
+            x[:, start : start + size] += off
+            ratio = scalings[f"known {name}"].scale / scalings[f"field {name}"].scale
+            k = names.index(name)
+            targets[k] = targets[k] - off * torch.as_tensor(ratio).to(x)
+        return Item(item.placed, x, tuple(targets), item.kept)
+
+    def _squares(self, module: nn.Module, items: Sequence[Item]) -> Tensor:
+        """(case, output)."""
+        placed = [item.placed for item in items]
+        x = torch.cat([item.x for item in items])
+        fields, scalars = outputs_of(self.reading, module, x, batch_of(placed), placed)
+        rows = []
+        for k, (item, found) in enumerate(zip(items, fields, strict=True)):
+            row = []
+            for name, values, truth in zip(
+                self.reading.signature.fields, found, item.targets, strict=False
+            ):
+                square = (values - truth) ** 2
+                if name in self.reading.differences and self.reading.held:
+                    square = square[~item.kept]
+                row.append(square.mean())
+            if scalars.shape[1]:
+                row.append(((scalars[k] - item.targets[-1][0]) ** 2).mean())
+            rows.append(torch.stack(row))
+        return torch.stack(rows)
+
+    @torch.no_grad()
+    def error(self, module: nn.Module) -> float:
+        if not self.held:
+            return float("nan")
+        parts = split_by_nodes([len(item.x) for item in self.held], NODES)
+        squares = [self._squares(module, [self.held[i] for i in part]) for part in parts]
+        return float(torch.cat(squares).mean().sqrt())
+
+
+@dataclass(frozen=True, eq=False)
+class GraphPredictor(Predictor):
+    """A trained network on graphs."""
+
+    reading: Reading
+    net: GraphNet
+    sharing: bool
+    features: Features
+    guard: Guard
+    sites: Sites = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.recipe, GraphSurrogate):
+            raise TypeError(f"expected a GraphSurrogate, got {type(self.recipe).__name__}")
+        object.__setattr__(self, "sites", Sites(self.recipe, self.reading.regions))
+
+    def answer(self, cases: Cases, device: str | None) -> Predictions:
+        where = torch.device(device or "cpu")
+        self.net.to(where)
+        order = np.argsort([len(mesh.points) for mesh in cases.meshes[""]], kind="stable")
+        found: dict[int, tuple[list[np.ndarray], np.ndarray]] = {}
+        sizes = [len(cases.meshes[""][int(i)].points) for i in order]
+        for part in split_by_nodes(sizes, NODES):
+            rows = order[part.start : part.stop].tolist()
+            for i, answer in zip(rows, self._answers([cases[i] for i in rows], where), strict=True):
+                found[i] = answer
+        every = [found[i] for i in range(len(cases))]
+        mean = {
+            name: packed_outputs(name, kind, [fields[k] for fields, _ in every], cases)
+            for k, (name, kind) in enumerate(self.signature.fields.items())
+        }
+        scalars = {}
+        if self.signature.scalars:
+            values = self.reading.scalars(np.stack([s for _, s in every]))
+            for k, (name, kind) in enumerate(self.signature.scalars.items()):
+                scalars[name] = PackedEstimate(values[:, [k]], None, kind.unit)
+        trust = tuple(self.guard.judge(place(self.features, cases)))
+        return Predictions(cases, mean, None, scalars, None, trust)
+
+    def _answers(
+        self, cases: Sequence[Case], where: torch.device
+    ) -> list[tuple[list[np.ndarray], np.ndarray]]:
+        """Fields and standardised scalars of cases that fit together."""
+        for case in cases:
+            self.reading.check_regions(case)
+        placed = [self.sites.placed(case.mesh).to(where) for case in cases]
+        x = torch.cat([self.reading.inputs(c, p.site) for c, p in zip(cases, placed, strict=True)])
+        with torch.no_grad():
+            fields, scalars = outputs_of(
+                self.reading, self.net, x.to(where), batch_of(placed), placed
+            )
+        names = list(self.signature.fields)
+        answers = []
+        for k, (case, p) in enumerate(zip(cases, placed, strict=True)):
+            values = [
+                self.reading.field(name, part.cpu().numpy(), case, p.site)
+                for name, part in zip(names, fields[k], strict=True)
+            ]
+            answers.append((values, scalars[k].cpu().numpy()))
+        return answers
+
+    def state(self) -> State:
+        weights = {k: t.detach().cpu().numpy() for k, t in self.net.state_dict().items()}
+        return State.nested(
+            {
+                "reading": self.reading.state(),
+                "network": State(weights, {"sharing": self.sharing}),
+                "features": self.features.state(),
+                "guard": self.guard.state(),
+            }
+        )
