@@ -9,6 +9,7 @@ from .graph_transformer import GraphTransformer
 from .mesh_graph_net import MeshGraphNet
 from .mmgp import MMGP
 from .pod_network import PodNetwork
+from .rollout import Rollout
 from .surrogate import Differentiable, Predictor, Surrogate
 from .training import Descent
 
@@ -25,6 +26,7 @@ __all__ = [
     "PodNetwork",
     "PodRidge",
     "Predictor",
+    "Rollout",
     "Surrogate",
     "Training",
     "load",

@@ -23,28 +23,30 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @_compiled
-def _forward(start, column, q, k, v, out, logsum, scale):
+def _forward(start, column, q, k, v, out, logsum, scale, least):
     n, heads, width = q.shape
+    # Bare numbers are wide, and would make all they touch so.
+    zero, one = scale - scale, scale / scale
     for i in numba.prange(n):
         first, last = start[i], start[i + 1]
         p = np.empty(last - first, q.dtype)
         for h in range(heads):
-            most = scale * 0 + LEAST
+            most = least
             for t in range(last - first):
                 j = column[first + t]
-                dot = scale * 0
+                dot = zero
                 for c in range(width):
                     dot += q[i, h, c] * k[j, h, c]
                 p[t] = dot * scale
                 most = max(most, p[t])
-            total = scale * 0
+            total = zero
             for t in range(last - first):
                 p[t] = math.exp(p[t] - most)
                 total += p[t]
             for c in range(width):
-                out[i, h, c] = 0
+                out[i, h, c] = zero
             if total > 0:
-                share = 1 / total
+                share = one / total
                 for t in range(last - first):
                     j = column[first + t]
                     weight = p[t] * share
@@ -52,19 +54,21 @@ def _forward(start, column, q, k, v, out, logsum, scale):
                         out[i, h, c] += weight * v[j, h, c]
                 logsum[i, h] = most + math.log(total)
             else:
-                logsum[i, h] = LEAST
+                logsum[i, h] = least
 
 
 @_compiled
 def _by_rows(start, column, q, k, v, logsum, delta, g, gq, scale):
     n, heads, width = q.shape
+    # Bare numbers are wide, and would make all they touch so.
+    zero = scale - scale
     for i in numba.prange(n):
         for h in range(heads):
             for c in range(width):
                 gq[i, h, c] = 0
             for t in range(start[i], start[i + 1]):
                 j = column[t]
-                dot, pull = scale * 0, scale * 0
+                dot, pull = zero, zero
                 for c in range(width):
                     dot += q[i, h, c] * k[j, h, c]
                     pull += g[i, h, c] * v[j, h, c]
@@ -76,6 +80,8 @@ def _by_rows(start, column, q, k, v, logsum, delta, g, gq, scale):
 @_compiled
 def _by_columns(start, row, q, k, v, logsum, delta, g, gk, gv, scale):
     n, heads, width = q.shape
+    # Bare numbers are wide, and would make all they touch so.
+    zero = scale - scale
     for j in numba.prange(n):
         for h in range(heads):
             for c in range(width):
@@ -83,7 +89,7 @@ def _by_columns(start, row, q, k, v, logsum, delta, g, gk, gv, scale):
                 gv[j, h, c] = 0
             for t in range(start[j], start[j + 1]):
                 i = row[t]
-                dot, pull = scale * 0, scale * 0
+                dot, pull = zero, zero
                 for c in range(width):
                     dot += q[i, h, c] * k[j, h, c]
                     pull += g[i, h, c] * v[j, h, c]
@@ -118,7 +124,8 @@ class Numba(Kernel):
         _threads()
         out, logsum = torch.empty_like(q), q.new_empty(q.shape[:2])
         arrays = _arrays(graph.start, graph.column, q, k, v, out, logsum)
-        _forward(*arrays, _scale(arrays[2]))
+        scale = _scale(arrays[2])
+        _forward(*arrays, scale, type(scale)(LEAST))
         return out, logsum
 
     def backward(

@@ -76,7 +76,7 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers with ReLU between them."""
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.ReLU()]
+        layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers[:-1])
 
 
@@ -261,13 +261,13 @@ class Message(nn.Module):
         self.edge = nn.Linear(width, width)
         self.receiver = nn.Linear(width, width, bias=False)
         self.sender = nn.Linear(width, width, bias=False)
-        self.edges = nn.Sequential(nn.ReLU(), mlp([width] * 3), nn.LayerNorm(width))
+        self.edges = nn.Sequential(nn.ReLU(inplace=True), mlp([width] * 3), nn.LayerNorm(width))
         self.nodes = nn.Sequential(mlp([2 * width, width, width, width]), nn.LayerNorm(width))
 
     def forward(self, h: Tensor, e: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
         inner = self.edge(e)
-        inner = inner + self.receiver(h).index_select(0, graph.row)
-        inner = inner + self.sender(h).index_select(0, graph.column)
-        e = e + self.edges(inner)
+        inner += self.receiver(h).index_select(0, graph.row)
+        inner += self.sender(h).index_select(0, graph.column)
+        e = self.edges(inner).add_(e)
         total = torch.zeros_like(h).index_add(0, graph.row, e)
         return h + self.nodes(torch.cat([h, total], dim=1)), e

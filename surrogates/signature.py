@@ -42,7 +42,8 @@ class ScalarKind:
 @dataclass(frozen=True)
 class Signature:
     """Names, units and places of inputs (`parameters`, `known` fields) and outputs (`fields`,
-    `scalars`), the `dim` of points and the `times` [s]."""
+    `scalars`), the `dim` of points and the `times` [s]; `own_times`: cases are answered at
+    theirs."""
 
     dim: int
     times: tuple[float, ...]
@@ -50,6 +51,7 @@ class Signature:
     known: Mapping[str, FieldKind]
     fields: Mapping[str, FieldKind]
     scalars: Mapping[str, ScalarKind]
+    own_times: bool = False
 
     @classmethod
     def of(cls, samples: Samples) -> Signature:
@@ -83,17 +85,22 @@ class Signature:
                 "training "
                 f"set, got {case.mesh.dim}"
             )
+        times = self._times(case)
         parameters = {}
         for name, kind in self.parameters.items():
             given = self._found(case, case.parameters, name, "parameter", kind.unit)
-            parameters[name] = self._parameter(case, name, given, kind)
+            parameters[name] = self._parameter(case, name, given, kind, len(times))
         known = {}
         for name, spec in self.known.items():
             value = self._found(case, case.fields, name, "known field", spec.unit)
-            known[name] = self._known(case, name, value, spec)
-        same_times = len(self.times) == len(case.times) or len(self.times) == 1
-        times = case.times if same_times and len(self.times) > 1 else np.array(self.times)
+            known[name] = self._known(case, name, value, spec, len(times))
         return replace(case, parameters=parameters, fields=known, times=times)
+
+    def _times(self, case: Case) -> np.ndarray:
+        same = len(self.times) == len(case.times) and len(self.times) > 1
+        if same or (self.own_times and len(case.times) > 1):
+            return case.times
+        return np.array(self.times)
 
     def _found(self, case: Case, given: Mapping[str, Any], name: str, what: str, unit: str) -> Any:
         if name not in given:
@@ -103,8 +110,10 @@ class Signature:
             )
         return given[name]
 
-    def _parameter(self, case: Case, name: str, given: Scalar, kind: ScalarKind) -> Scalar:
-        expected = 1 if kind.steady else len(self.times)
+    def _parameter(
+        self, case: Case, name: str, given: Scalar, kind: ScalarKind, times: int
+    ) -> Scalar:
+        expected = 1 if kind.steady else times
         if len(given.value) != expected or not np.isfinite(given.value).all():
             raise ValueError(
                 f"case {case.label}, parameter {name!r}: expected {expected} finite value(s), "
@@ -113,8 +122,8 @@ class Signature:
         what = f"case {case.label}, parameter {name!r}"
         return Scalar(_in_unit(what, given.value, given.unit, kind.unit), kind.unit)
 
-    def _known(self, case: Case, name: str, given: Field, kind: FieldKind) -> Field:
-        shape = (1 if kind.steady else len(self.times), kind.components, kind.on, kind.part)
+    def _known(self, case: Case, name: str, given: Field, kind: FieldKind, times: int) -> Field:
+        shape = (1 if kind.steady else times, kind.components, kind.on, kind.part)
         got = (len(given.values), given.values.shape[2], given.on, given.part)
         if got != shape or not np.isfinite(given.values).all():
             raise ValueError(
@@ -139,6 +148,7 @@ class Signature:
             {k: FieldKind(**v) for k, v in values["known"].items()},
             {k: FieldKind(**v) for k, v in values["fields"].items()},
             {k: ScalarKind(**v) for k, v in values["scalars"].items()},
+            bool(values.get("own_times", False)),
         )
 
 

@@ -1,0 +1,264 @@
+"""Roll-outs: a surrogate of one step in time, applied again and again to its own answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+
+from fieldcast.meshes import Case, Cases, Field, Predictions, Sample, Samples, Scalar
+from fieldcast.meshes.packed import PackedEstimate, PackedField
+from fieldcast.meshes.sample import STEADY
+
+from .graph_surrogate import GraphSurrogate
+from .graph_transformer import GraphTransformer
+from .signature import Signature, describe
+from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
+
+BOUNDARY = "_boundary"
+"""A known field of this ending, a series, is what its field takes in the regions that are held."""
+EVEN = 1e-6
+"""By how much, relative to a step, times may lie beside whole steps."""
+
+
+@dataclass(frozen=True)
+class Rollout(Surrogate):
+    """`step` learns the next state from one state, and is applied from the first time on.
+
+    The state are all fields that have a series. Where training cases give it as known fields of
+    the same names (one time: the start), cases must give it, too; else the first state is
+    predicted, by `step` fitted to the first times. In regions that `step` holds, nodes keep the
+    start's values, or those of the known series NAME_boundary. Cases are answered at their own
+    times, as many as are asked for, whole steps of the training set apart.
+    """
+
+    step: Surrogate = field(default_factory=lambda: GraphTransformer(noise=0.02))
+
+    any_mesh: ClassVar[bool] = True
+    transient: ClassVar[bool] = True
+    tolerance: ClassVar[float] = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in ("any_mesh", "tolerance"):
+            object.__setattr__(self, name, getattr(self.step, name))
+
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        *,
+        validation: Sequence[Sample] | None = None,
+        seed: int = 0,
+        progress: Progress = quiet,
+    ) -> RolloutPredictor:
+        every = Samples.pack(samples)
+        signature = replace(Signature.of(every), own_times=True)
+        plan = Plan.of(signature)
+        start = step = None
+        first = plan.firsts(every)
+        if first is not None:
+            chosen = plan.firsts(validation) if validation else None
+            start = self.step.fit(first, validation=chosen, seed=seed, progress=progress)
+        if len(signature.times) > 1:
+            chosen = plan.steps(validation) if validation else None
+            pairs = plan.steps(every)
+            step = self.step.fit(pairs, validation=chosen, seed=seed, progress=progress)
+        fits = {"start": start, "step": step}
+        told = {name: dict(p.card.fit) for name, p in fits.items() if p is not None}
+        card = Card(describe(every), {**told, "step_seconds": plan.size}, seed=seed)
+        return RolloutPredictor(self, signature, card, start, step)
+
+    def restore(self, signature: Signature, card: Card, state: State) -> RolloutPredictor:
+        parts = state.parts()
+        found: dict[str, Predictor] = {}
+        for name in ("start", "step"):
+            if name in parts:
+                own = Signature.from_json(parts[f"{name}_signature"].values)
+                found[name] = self.step.restore(own, Card(seed=card.seed), parts[name])
+        return RolloutPredictor(self, signature, card, found.get("start"), found.get("step"))
+
+    @classmethod
+    def tiny(cls) -> Rollout:
+        return cls(GraphTransformer.tiny())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a roll-out goes: the `state` fields, whether cases `give` their start, and the `size` of
+    a step [s]."""
+
+    signature: Signature
+    state: tuple[str, ...]
+    give: bool
+    size: float
+
+    @classmethod
+    def of(cls, signature: Signature) -> Plan:
+        """From the signature of the whole.
+
+        Raises:
+            ValueError: times that are not evenly spaced; fields without a series; a start of some
+                fields alone.
+        """
+        gaps = np.diff(signature.times)
+        size = float(gaps.mean()) if len(gaps) else 0.0
+        if len(gaps) and (size <= 0 or np.abs(gaps - size).max() > 1e-3 * size):
+            raise ValueError(
+                f"expected evenly spaced times to learn a step from, got gaps of {gaps.min():.4g} "
+                f"to {gaps.max():.4g} s; leave out times"
+            )
+        state = tuple(signature.fields)
+        still = [name for name in state if signature.fields[name].steady]
+        if len(gaps) and still:
+            raise ValueError(
+                f"expected fields with {len(signature.times)} times, got one of {still}; leave "
+                "them out or give them as known fields"
+            )
+        given = [name for name in state if name in signature.known]
+        if given and len(given) < len(state):
+            missing = sorted(set(state) - set(given))
+            raise ValueError(f"expected the start of all fields or none, {missing} have none")
+        return cls(signature, state, bool(given), size)
+
+    def asked(self, case: Case, now: int, state: Mapping[str, Field]) -> Case:
+        """The case of one step: parameters and known series as they will be, the state as it
+        is."""
+        parameters = {
+            k: Scalar(s.value[[min(now + 1, len(s.value) - 1)]], s.unit)
+            for k, s in case.parameters.items()
+        }
+        known = {
+            k: f.with_values(f.values[[min(now + 1, len(f.values) - 1)]])
+            for k, f in case.fields.items()
+            if k not in self.state
+        }
+        return Case(case.mesh, parameters, {**known, **state}, times=STEADY, name=case.name)
+
+    def firsts(self, samples: Sequence[Sample]) -> list[Sample] | None:
+        """The first times, to learn what no step can tell: states that cases don't give, and
+        scalars; None where there is nothing."""
+        if self.give and not self.signature.scalars:
+            return None
+        found = []
+        for s in samples:
+            start = {k: s.case.fields[k] for k in self.state} if self.give else {}
+            fields = {} if self.give else {k: at(s.fields[k], 0) for k in self.state}
+            scalars = {k: Scalar(v.value[:1], v.unit) for k, v in s.scalars.items()}
+            found.append(Sample(self.asked(s.case, -1, start), fields, scalars))
+        return found
+
+    def steps(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Every pair of consecutive times of every sample."""
+        found = []
+        for s in samples:
+            for now in range(len(self.signature.times) - 1):
+                state = {k: at(s.fields[k], now) for k in self.state}
+                later = {k: at(s.fields[k], now + 1) for k in self.state}
+                scalars = {
+                    k: Scalar(v.value[[now + 1]], v.unit)
+                    for k, v in s.scalars.items()
+                    if len(v.value) > 1
+                }
+                found.append(Sample(self.asked(s.case, now, state), later, scalars))
+        return found
+
+    def counts(self, times: np.ndarray, name: str) -> list[int]:
+        """Steps from the first time to each.
+
+        Raises:
+            ValueError: times between steps.
+        """
+        if len(times) == 1:
+            return [0]
+        steps = (times - times[0]) / self.size
+        counts = np.round(steps).astype(int)
+        if np.abs(steps - counts).max() > max(EVEN, 1e-3) or (np.diff(counts) < 1).any():
+            raise ValueError(
+                f"case {name}: expected rising times whole steps of {self.size:.6g} s apart, got "
+                f"{times[:4]}"
+            )
+        return counts.tolist()
+
+
+def at(found: Field, time: int) -> Field:
+    """One time of a series."""
+    return found.with_values(found.values[[time]])
+
+
+@dataclass(frozen=True, eq=False)
+class RolloutPredictor(Predictor):
+    """`start` tells the first state (and scalars), `step` the next one from each."""
+
+    start: Predictor | None
+    step: Predictor | None
+
+    def answer(self, cases: Cases, device: str | None) -> Predictions:
+        plan = Plan.of(self.signature)
+        every = [cases[i] for i in range(len(cases))]
+        counts = plan.counts(np.asarray(cases.times), every[0].label)
+        states = [{k: at(c.fields[k], 0) for k in plan.state} if plan.give else {} for c in every]
+        first = None
+        if self.start is not None:
+            asked = [plan.asked(c, -1, s) for c, s in zip(every, states, strict=True)]
+            first = self.start.predict(asked, device=device)
+            if not plan.give:
+                states = [{k: p.mean[k] for k in plan.state} for p in first]
+        kept, found = [states], [first] if first is not None else []
+        now = 0
+        for frame, count in enumerate(counts[1:]):
+            while now < count:
+                now += 1
+                asked = [plan.asked(c, frame, s) for c, s in zip(every, states, strict=True)]
+                if self.step is None:
+                    raise ValueError("expected a case of one time, as the training set has")
+                last = self.step.predict(asked, device=device)
+                states = [
+                    self._bounded(case, frame + 1, {k: p.mean[k] for k in plan.state})
+                    for case, p in zip(every, last, strict=True)
+                ]
+            kept.append(states)
+            found.append(last)
+        mean = {k: self._series(k, kept, cases) for k in plan.state}
+        trust = found[0].trust if found else ()
+        return Predictions(cases, mean, None, self._scalars(found), None, trust)
+
+    def _bounded(self, case: Case, time: int, state: Mapping[str, Field]) -> dict[str, Field]:
+        """With the values that the case gives at held nodes."""
+        step = self.step.recipe if self.step is not None else None
+        held = step.training.held if isinstance(step, GraphSurrogate) else ()
+        bounded = dict(state)
+        nodes = [case.mesh.regions[name] for name in held if name in case.mesh.regions]
+        for name, found in state.items():
+            given = case.fields.get(name + BOUNDARY)
+            if given is None or not nodes:
+                continue
+            values, at_nodes = found.values.copy(), np.concatenate(nodes)
+            values[0, at_nodes] = given.values[min(time, len(given.values) - 1), at_nodes]
+            bounded[name] = found.with_values(values)
+        return bounded
+
+    def _series(
+        self, name: str, kept: Sequence[Sequence[Mapping[str, Field]]], cases: Cases
+    ) -> PackedField:
+        kind = self.signature.fields[name]
+        values = np.stack(
+            [np.concatenate([state[name].values[0] for state in frame]) for frame in kept]
+        )
+        return PackedField(values, cases.meshes[""].offsets(kind.on), kind.unit, kind.on)
+
+    def _scalars(self, found: Sequence[Predictions]) -> dict[str, PackedEstimate]:
+        scalars = {}
+        for name, kind in self.signature.scalars.items():
+            frames = found[:1] if kind.steady else found
+            values = np.concatenate([p.scalars[name].mean for p in frames], axis=1)
+            scalars[name] = PackedEstimate(values, None, kind.unit)
+        return scalars
+
+    def state(self) -> State:
+        parts: dict[str, State] = {}
+        for name, predictor in (("start", self.start), ("step", self.step)):
+            if predictor is not None:
+                parts[name] = predictor.state()
+                parts[f"{name}_signature"] = State({}, predictor.signature.to_json())
+        return State.nested(parts)

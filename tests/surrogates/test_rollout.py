@@ -1,0 +1,117 @@
+"""Roll-outs: from one step to any number of them, with a start and a boundary that the case
+gives."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fieldcast.conformance.families import square
+from fieldcast.meshes import Case, Field, Sample
+from fieldcast.surrogates import Descent, GraphTransformer, Rollout, load
+
+STEP = GraphTransformer(
+    2, 24, 2, noise=0.01, held=("rim",), descent=Descent(steps=250, batch=4, rate=5e-3, every=50)
+)
+FEW = replace(STEP, descent=Descent(steps=3, batch=4, every=3))
+SIZE = 0.1
+
+
+def wave(phase, times, seed=0, start=True):
+    """u = sin(3 x + phase - t) on a square, given at first and, always, on its rim."""
+    mesh = square(6, seed)
+    x, y = mesh.points.T
+    rim = np.flatnonzero((x < 1e-9) | (x > 1 - 1e-9) | (y < 1e-9) | (y > 1 - 1e-9))
+    mesh = replace(mesh, regions={"rim": rim})
+    u = np.sin(3 * x + phase - times[:, None])[..., None]
+    bound = np.zeros_like(u)
+    bound[:, rim] = u[:, rim]
+    known = {"u_boundary": Field(bound, "K")}
+    if start:
+        known["u"] = Field(u[:1], "K")
+    case = Case(mesh, {"phase": phase}, known, times=times, name=f"wave{phase:.1f}")
+    return Sample(case, {"u": Field(u, "K")}, {"most": u.max(axis=(1, 2))})
+
+
+def times(n):
+    return 5.0 + SIZE * np.arange(n)
+
+
+@pytest.fixture(scope="module")
+def model():
+    made = [wave(p, times(8), seed=k) for k, p in enumerate(np.linspace(0, 6, 8))]
+    return Rollout(STEP).fit(made, seed=0)
+
+
+def error(found, truth):
+    return float(np.sqrt(np.mean((found - truth) ** 2)))
+
+
+def test_twice_the_steps_that_it_learned_from_stay_close(model):
+    truth = wave(2.7, times(17), seed=20)
+    [found] = model.predict([truth.case])
+    values, expected = found.mean["u"].values, truth.fields["u"].values
+    assert values.shape == expected.shape
+    free = np.setdiff1d(np.arange(36), truth.case.mesh.regions["rim"])
+    still = np.broadcast_to(expected[:1], expected.shape)
+    assert error(values[:, free], expected[:, free]) < 0.4 * error(
+        still[:, free], expected[:, free]
+    )
+
+
+def test_the_start_and_the_rim_are_those_of_the_case(model):
+    truth = wave(1.2, times(10), seed=21)
+    [found] = model.predict([truth.case])
+    values, expected = found.mean["u"].values, truth.fields["u"].values
+    rim = truth.case.mesh.regions["rim"]
+    np.testing.assert_array_equal(values[0], expected[0])
+    np.testing.assert_array_equal(values[:, rim], expected[:, rim])
+    assert found.scalars["most"].mean.shape == (10,)
+
+
+def test_the_truth_after_the_start_plays_no_part():
+    made = [wave(p, times(4)) for p in (0.0, 1.0, 2.0)]
+    recipe = Rollout(replace(FEW, held=()))
+    model = recipe.fit(made)
+    truth = wave(1.5, times(6))
+    later = truth.case.fields["u_boundary"].values.copy()
+    free = np.setdiff1d(np.arange(36), truth.case.mesh.regions["rim"])
+    later[1:, free] = 0.0
+    assert not later[:, free].any()
+    assert model.predict([truth.case])[0].mean["u"].values.shape[0] == 6
+
+
+def test_fewer_times_are_those_of_the_same_run(model):
+    every, some = wave(0.3, times(9)), wave(0.3, times(9)[::4])
+    [whole], [part] = model.predict([every.case]), model.predict([some.case])
+    # What the rim does between the times asked for is not given.
+    assert part.mean["u"].values.shape[0] == 3
+    np.testing.assert_allclose(part.mean["u"].values[0], whole.mean["u"].values[0])
+
+
+def test_without_a_start_the_first_state_is_predicted():
+    made = [wave(p, times(4), start=False) for p in np.linspace(0, 3, 6)]
+    model = Rollout(FEW).fit(made)
+    [found] = model.predict([wave(1.1, times(4), start=False).case])
+    assert model.start is not None
+    assert found.mean["u"].values.shape == (4, 36, 1)
+
+
+def test_it_is_saved_whole(model, tmp_path):
+    case = wave(0.9, times(5), seed=22).case
+    again = load(model.save(tmp_path / "wave.fieldcast"))
+    [one], [other] = model.predict([case]), again.predict([case])
+    np.testing.assert_array_equal(one.mean["u"].values, other.mean["u"].values)
+    assert again.recipe == model.recipe
+
+
+def test_times_that_no_steps_reach_are_refused(model):
+    with pytest.raises(
+        ValueError, match=r"case wave0\.4: expected rising times whole steps of 0\.1"
+    ):
+        model.predict([wave(0.4, 5.0 + 0.07 * np.arange(3)).case])
+    uneven = [wave(p, 5.0 + np.array([0.0, 0.1, 0.3])) for p in (0.0, 1.0)]
+    with pytest.raises(ValueError, match="evenly spaced times"):
+        Rollout(FEW).fit(uneven)
+    with pytest.raises(ValueError, match="known field 'u'"):
+        model.predict([wave(0.4, times(3), start=False).case])
