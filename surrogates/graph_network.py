@@ -21,9 +21,15 @@ class GraphNet(nn.Module):
 
     def __init__(self, width: int, outputs: int, scalars: int) -> None:
         super().__init__()
+        self.width = width
         self.decoder = mlp([width] * 4 + [outputs]) if outputs else None
         self.summary = mlp([width, width, scalars]) if scalars else None
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    @abstractmethod
+    def values_kept(self) -> int:
+        """Numbers that a node has in all layers together."""
 
     @abstractmethod
     def states(self, x: Tensor, batch: Batch) -> Tensor:
@@ -56,6 +62,10 @@ class TransformerNet(GraphNet):
         self.blocks = nn.ModuleList(blocks)
         self.recompute = recompute
 
+    @property
+    def values_kept(self) -> int:
+        return self.width * (1 if self.recompute else len(self.blocks))
+
     def states(self, x: Tensor, batch: Batch) -> Tensor:
         h = self.encoder(x)
         for block in self.blocks:
@@ -75,6 +85,10 @@ class MessageNet(GraphNet):
         self.encoder = nn.Sequential(mlp([columns] + [width] * 3), nn.LayerNorm(width))
         self.edges = nn.Sequential(mlp([dim + 1] + [width] * 3), nn.LayerNorm(width))
         self.layers = nn.ModuleList(Message(width) for _ in range(depth))
+
+    @property
+    def values_kept(self) -> int:
+        return 6 * self.width * len(self.layers)
 
     def states(self, x: Tensor, batch: Batch) -> Tensor:
         graph = batch.graphs[0]

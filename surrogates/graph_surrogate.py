@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +28,8 @@ from .training import Descent, Objective, train
 
 NODES = 8192
 """Nodes that are answered together: more are no faster on a CPU."""
+TRIED, STATES = 2, 20
+"""Steps from which the time of training is told, and states of a node that a layer keeps."""
 SITES = 64
 """Meshes whose graphs a predictor keeps."""
 
@@ -64,16 +67,38 @@ class GraphSurrogate(Surrogate):
         progress: Progress = quiet,
     ) -> GraphPredictor:
         every = Samples.pack(samples)
-        signature = Signature.of(every)
-        check_served(signature)
-        regions = tuple(sorted({name for s in every for name in s.case.mesh.regions}))
-        held = tuple(name for name in self.training.held if name in regions)
-        sites = Sites(self, regions, len(every))
-        for k, case in enumerate(every.cases):
-            sites.placed(case.mesh)
-            progress("graphs", k + 1, len(every))
-        reading = Reading.fit(signature, every, sites.of(every.cases), regions, held)
+        reading, sites = self._read(every, progress)
         return self._trained(reading, every, validation, sites, seed, progress)
+
+    def _read(self, samples: Samples, progress: Progress = quiet) -> tuple[Reading, Sites]:
+        """How cases are read, and the graphs of all meshes."""
+        signature = Signature.of(samples)
+        check_served(signature)
+        regions = tuple(sorted({name for s in samples for name in s.case.mesh.regions}))
+        held = tuple(name for name in self.training.held if name in regions)
+        sites = Sites(self, regions, len(samples))
+        for k, case in enumerate(samples.cases):
+            sites.placed(case.mesh)
+            progress("graphs", k + 1, len(samples))
+        reading = Reading.fit(signature, samples, sites.of(samples.cases), regions, held)
+        return reading, sites
+
+    def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
+        descent = self.training.descent
+        few = Samples.pack(list(samples[: descent.batch]))
+        reading, sites = self._read(few)
+        sharing = self.wants_sharing([p.graphs[0] for p in sites.some()])
+        net, cpu = self.network(reading, sharing), torch.device("cpu")
+        items = [sites.item(reading, s, cpu) for s in few]
+        objective = GraphObjective(reading, items, [], self.training.noise, 0)
+        times = []
+        for steps in (1, TRIED + 1):
+            short = replace(descent, steps=steps, every=steps, device="cpu")
+            started = time.perf_counter()
+            train(net, objective, short)
+            times.append(time.perf_counter() - started)
+        size = STATES * sum(len(item.x) for item in items) * 4 * net.values_kept
+        return max(times[1] - times[0], 0.0) / TRIED * descent.steps, size
 
     def _trained(
         self,

@@ -78,6 +78,14 @@ class Rollout(Surrogate):
                 found[name] = self.step.restore(own, Card(seed=card.seed), parts[name])
         return RolloutPredictor(self, signature, card, found.get("start"), found.get("step"))
 
+    def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
+        few = Samples.pack(list(samples[:2]))
+        plan = Plan.of(Signature.of(few))
+        found = [self.step.estimate(part) for part in (plan.steps(few), plan.firsts(few)) if part]
+        if not found or any(part is None for part in found):
+            return None
+        return sum(p[0] for p in found if p), max(p[1] for p in found if p)
+
     @classmethod
     def tiny(cls) -> Rollout:
         return cls(GraphTransformer.tiny())
