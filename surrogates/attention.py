@@ -3,8 +3,7 @@
 o_i = sum_j p_ij v_j,   p_ij = exp(q_i . k_j / sqrt(d) - l_i),
 
 l_i = log sum_j exp(q_i . k_j / sqrt(d)), j over the neighbours of i, head by head; 0 where there
-are none. All backends but dgl's keep l alone for the way back, which has two passes over edges, by
-rows and by columns, and no atomics:
+are none. The way back has two passes over edges, by rows and by columns, and no atomics:
 
     gq_i = sum_j s_ij k_j,   gk_j = sum_i s_ij q_i,   gv_j = sum_i p_ij g_i,
     s_ij = p_ij (g_i . v_j - g_i . o_i) / sqrt(d).
@@ -42,7 +41,7 @@ MISSING = {
 
 class Kernel(ABC):
     """One way to compute attention, and its gradients. q, k, v (node, head, channel), float32 or
-    float64, contiguous; l (node, head)."""
+    float64, contiguous."""
 
     @abstractmethod
     def refusal(self, device: torch.device) -> str | None:
@@ -50,13 +49,14 @@ class Kernel(ABC):
 
     @abstractmethod
     def forward(self, graph: Graph, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """o and l."""
+        """o, and what the way back needs: l (node, head) or p (edge, head)."""
 
     @abstractmethod
     def backward(
         self, graph: Graph, saved: Sequence[Tensor], g: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients by q, k and v, from saved = (q, k, v, l, g . o) and the gradient g by o."""
+        """Gradients by q, k and v, from saved = (q, k, v, what was kept, g . o) and the gradient g
+        by o."""
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, graph: Graph) -> Tensor:
         """Attention."""
@@ -69,18 +69,18 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, graph: Graph, kernel: Kernel) -> Tensor:
         parts = [wide(part).contiguous() for part in (q, k, v)]
-        out, logsum = kernel.forward(graph, *parts)
-        ctx.save_for_backward(q, k, v, out.to(q.dtype), logsum)
+        out, kept = kernel.forward(graph, *parts)
+        ctx.save_for_backward(q, k, v, out.to(q.dtype), kept)
         ctx.graph, ctx.kernel = graph, kernel
         return out.to(q.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, out, logsum = ctx.saved_tensors
+        q, k, v, out, kept = ctx.saved_tensors
         q_, k_, v_, g_, out_ = (wide(part).contiguous() for part in (q, k, v, g, out))
         delta = (g_ * out_).sum(-1)
-        found = ctx.kernel.backward(ctx.graph, (q_, k_, v_, logsum, delta), g_)
+        found = ctx.kernel.backward(ctx.graph, (q_, k_, v_, kept, delta), g_)
         return *(part.to(q.dtype) for part in found), None, None
 
 

@@ -1,5 +1,5 @@
-"""Attention along edges as fused loops: what numba compiles. Two passes of rows over cores, no
-atomics, no temporaries but the scores of one row."""
+"""Attention along edges as fused loops that numba compiles: rows in parts over cores, no atomics.
+The weights p are kept for the way back, which then needs no products of queries and keys."""
 
 # mypy: disable-error-code="no-untyped-def,call-arg,attr-defined"
 from __future__ import annotations
@@ -7,6 +7,9 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
 
 import numba
 import numpy as np
@@ -16,92 +19,102 @@ from torch import Tensor
 from .attention import LEAST, Kernel
 from .graph import Graph
 
+LEAST_ROWS = 512
+"""Rows that are worth a thread."""
+
 
 def _compiled(function: Callable[..., None]) -> Callable[..., None]:
     """Numba wants the function itself, not what a checker of types made of it."""
-    return numba.njit(parallel=True, fastmath=True, cache=True)(inspect.unwrap(function))
+    return numba.njit(nogil=True, fastmath=True, cache=True)(inspect.unwrap(function))
+
+
+# What is written at every neighbour is a local array, which the compiler knows to be no other's.
 
 
 @_compiled
-def _forward(start, column, q, k, v, out, logsum, scale, least):
-    n, heads, width = q.shape
+def _forward(rows, start, column, q, k, v, out, weights, scale, least):
+    _, heads, width = q.shape
+    ends, mean = start[1:], np.empty(width, q.dtype)
     # Bare numbers are wide, and would make all they touch so.
     zero, one = scale - scale, scale / scale
-    for i in numba.prange(n):
-        first, last = start[i], start[i + 1]
-        p = np.empty(last - first, q.dtype)
+    for i in range(np.uint64(rows[0]), np.uint64(rows[1])):
         for h in range(heads):
             most = least
-            for t in range(last - first):
-                j = column[first + t]
+            for t in range(start[i], ends[i]):
+                j = column[t]
                 dot = zero
                 for c in range(width):
                     dot += q[i, h, c] * k[j, h, c]
-                p[t] = dot * scale
-                most = max(most, p[t])
+                weights[t, h] = dot * scale
+                most = max(most, dot * scale)
             total = zero
-            for t in range(last - first):
-                p[t] = math.exp(p[t] - most)
-                total += p[t]
-            for c in range(width):
-                out[i, h, c] = zero
-            if total > 0:
-                share = one / total
-                for t in range(last - first):
-                    j = column[first + t]
-                    weight = p[t] * share
-                    for c in range(width):
-                        out[i, h, c] += weight * v[j, h, c]
-                logsum[i, h] = most + math.log(total)
-            else:
-                logsum[i, h] = least
-
-
-@_compiled
-def _by_rows(start, column, q, k, v, logsum, delta, g, gq, scale):
-    n, heads, width = q.shape
-    # Bare numbers are wide, and would make all they touch so.
-    zero = scale - scale
-    for i in numba.prange(n):
-        for h in range(heads):
-            for c in range(width):
-                gq[i, h, c] = 0
-            for t in range(start[i], start[i + 1]):
+            for t in range(start[i], ends[i]):
+                p = math.exp(weights[t, h] - most)
+                weights[t, h] = p
+                total += p
+            share = one / total if total > 0 else zero
+            mean[:] = zero
+            for t in range(start[i], ends[i]):
                 j = column[t]
-                dot, pull = zero, zero
+                p = weights[t, h] * share
+                weights[t, h] = p
                 for c in range(width):
-                    dot += q[i, h, c] * k[j, h, c]
-                    pull += g[i, h, c] * v[j, h, c]
-                weight = math.exp(dot * scale - logsum[i, h]) * (pull - delta[i, h]) * scale
-                for c in range(width):
-                    gq[i, h, c] += weight * k[j, h, c]
+                    mean[c] += p * v[j, h, c]
+            for c in range(width):
+                out[i, h, c] = mean[c]
 
 
 @_compiled
-def _by_columns(start, row, q, k, v, logsum, delta, g, gk, gv, scale):
-    n, heads, width = q.shape
-    # Bare numbers are wide, and would make all they touch so.
+def _by_rows(rows, start, column, k, v, weights, delta, g, gq, pulls, scale):
+    _, heads, width = g.shape
+    ends, found = start[1:], np.empty((heads, width), g.dtype)
     zero = scale - scale
-    for j in numba.prange(n):
-        for h in range(heads):
-            for c in range(width):
-                gk[j, h, c] = 0
-                gv[j, h, c] = 0
-            for t in range(start[j], start[j + 1]):
-                i = row[t]
-                dot, pull = zero, zero
+    for i in range(np.uint64(rows[0]), np.uint64(rows[1])):
+        found[:] = zero
+        for t in range(start[i], ends[i]):
+            j = column[t]
+            for h in range(heads):
+                dot = zero
                 for c in range(width):
-                    dot += q[i, h, c] * k[j, h, c]
-                    pull += g[i, h, c] * v[j, h, c]
-                p = math.exp(dot * scale - logsum[i, h])
-                weight = p * (pull - delta[i, h]) * scale
+                    dot += g[i, h, c] * v[j, h, c]
+                pull = weights[t, h] * (dot - delta[i, h]) * scale
+                pulls[t, h] = pull
                 for c in range(width):
-                    gk[j, h, c] += weight * q[i, h, c]
-                    gv[j, h, c] += p * g[i, h, c]
+                    found[h, c] += pull * k[j, h, c]
+        gq[i] = found
 
 
-def _threads() -> None:
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+@_compiled
+def _by_columns(rows, start, row, mirror, q, weights, g, gk, gv, pulls, scale):
+    _, heads, width = g.shape
+    by_key, by_value = np.empty((heads, width), g.dtype), np.empty((heads, width), g.dtype)
+    ends, zero = start[1:], scale - scale
+    for j in range(np.uint64(rows[0]), np.uint64(rows[1])):
+        by_key[:] = zero
+        by_value[:] = zero
+        for t in range(start[j], ends[j]):
+            i, edge = row[t], mirror[t]
+            for h in range(heads):
+                p, pull = weights[edge, h], pulls[edge, h]
+                for c in range(width):
+                    by_key[h, c] += pull * q[i, h, c]
+                    by_value[h, c] += p * g[i, h, c]
+        gk[j] = by_key
+        gv[j] = by_value
+
+
+def _in_parts(kernel: Callable[..., None], start: Tensor, *given: Any) -> None:
+    """A kernel on rows in parts of about as many edges, side by side. numba's own threads would run
+    other code when it is compiled than when it is loaded, which rounds otherwise."""
+    count = min(torch.get_num_threads(), max(len(start) // LEAST_ROWS, 1))
+    marks = torch.linspace(0, int(start[-1]), count + 1)[1:-1].long()
+    cuts = [0, *torch.searchsorted(start, marks).tolist(), len(start) - 1]
+    bounds = start.numpy()
+    if count == 1:
+        kernel((0, len(start) - 1), bounds, *given)
+        return
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(lambda rows: kernel(rows, bounds, *given), pairwise(cuts)))
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
@@ -121,22 +134,23 @@ class Numba(Kernel):
         return None
 
     def forward(self, graph: Graph, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        _threads()
-        out, logsum = torch.empty_like(q), q.new_empty(q.shape[:2])
-        arrays = _arrays(graph.start, graph.column, q, k, v, out, logsum)
-        scale = _scale(arrays[2])
-        _forward(*arrays, scale, type(scale)(LEAST))
-        return out, logsum
+        out, weights = torch.empty_like(q), q.new_empty(graph.edges, q.shape[1])
+        arrays = _arrays(graph.column, q, k, v, out, weights)
+        scale = _scale(arrays[1])
+        _in_parts(_forward, graph.start, *arrays, scale, type(scale)(LEAST))
+        return out, weights
 
     def backward(
         self, graph: Graph, saved: Sequence[Tensor], g: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        _threads()
+        q, k, v, weights, delta = saved
         gq, gk, gv = (torch.empty_like(g) for _ in range(3))
-        arrays = _arrays(*saved, g)
-        scale, turned = _scale(arrays[0]), graph.transpose
-        _by_rows(*_arrays(graph.start, graph.column), *arrays, *_arrays(gq), scale)
-        _by_columns(*_arrays(turned.start, turned.column), *arrays, *_arrays(gk, gv), scale)
+        pulls, turned = torch.empty_like(weights), graph.transpose
+        scale = _scale(g.numpy())
+        by_row = _arrays(graph.column, k, v, weights, delta, g, gq, pulls)
+        _in_parts(_by_rows, graph.start, *by_row, scale)
+        by_column = _arrays(turned.column, graph.mirror, q, weights, g, gk, gv, pulls)
+        _in_parts(_by_columns, turned.start, *by_column, scale)
         return gq, gk, gv
 
 
