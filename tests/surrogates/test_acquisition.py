@@ -137,7 +137,7 @@ def test_cost_divides_values(predictor, candidates, known, criterion):
     dear[plain[0].index] = 1e9
     found = suggest(predictor, candidates, 1, criterion, known=known, cost=dear)
     # Among candidates that are worth nothing cost says nothing.
-    assert plain[0].value == 0 or plain[0].index != found[0].index
+    assert plain[0].value < 1e-12 or plain[0].index != found[0].index
 
 
 @pytest.mark.parametrize("cost", [[1.0], np.zeros(60), np.full(60, np.nan)])
