@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py --out demo_output
 
 test: $(VENV)/.tested check wheel
-	$(BIN)/python -m pytest -q -n auto --ignore=tests/conformance
+	$(BIN)/python -m pytest -q -n auto -m "not slow" --ignore=tests/conformance
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .
