@@ -8,8 +8,8 @@ are none. The way back has two passes over edges, by rows and by columns, and no
     gq_i = sum_j s_ij k_j,   gk_j = sum_i s_ij q_i,   gv_j = sum_i p_ij g_i,
     s_ij = p_ij (g_i . v_j - g_i . o_i) / sqrt(d).
 
-A backend is a `Kernel`: these passes. This file and `graph.py` import nothing but numpy, scipy and
-torch; backends that need more lie in files of their own.
+A `Kernel` is these passes; dgl's backend differentiates by itself. This file and `graph.py` import
+nothing but numpy, scipy and torch; backends that need more lie in files of their own.
 """
 
 from __future__ import annotations
@@ -39,13 +39,21 @@ MISSING = {
 }
 
 
-class Kernel(ABC):
-    """One way to compute attention, and its gradients. q, k, v (node, head, channel), float32 or
-    float64, contiguous."""
+class Backend(ABC):
+    """One way to compute attention."""
 
     @abstractmethod
     def refusal(self, device: torch.device) -> str | None:
         """Why it can't be used there, and what to do; None where it can."""
+
+    @abstractmethod
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, graph: Graph) -> Tensor:
+        """Attention, differentiable."""
+
+
+class Kernel(Backend):
+    """A backend with gradients of its own. q, k, v (node, head, channel), float32 or float64,
+    contiguous."""
 
     @abstractmethod
     def forward(self, graph: Graph, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +67,6 @@ class Kernel(ABC):
         by o."""
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, graph: Graph) -> Tensor:
-        """Attention."""
         return _Attention.apply(q, k, v, graph, self)
 
 
@@ -90,7 +97,7 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, graph: Graph, backend: str | Kernel = "auto"
+    q: Tensor, k: Tensor, v: Tensor, graph: Graph, backend: str | Backend = "auto"
 ) -> Tensor:
     """Attention of q (node, head, channel) to k and v of the same shape along `graph`; (node, head,
     channel). Twice the same call gives the same bits.
@@ -112,34 +119,34 @@ def attention(
     return kernel_of(backend, q.device)(q, k, v, graph)
 
 
-def kernel_of(backend: str | Kernel, device: torch.device) -> Kernel:
+def kernel_of(backend: str | Backend, device: torch.device) -> Backend:
     """The kernel of a backend's name.
 
     Raises:
         ValueError: as `attention`.
     """
-    if isinstance(backend, Kernel):
+    if isinstance(backend, Backend):
         return backend
     if backend == "auto":
         return _fastest(str(device))
     kernel = _loaded(backend)
     refusal = kernel if isinstance(kernel, str) else kernel.refusal(device)
-    if isinstance(kernel, Kernel) and refusal is None:
+    if isinstance(kernel, Backend) and refusal is None:
         return kernel
     raise ValueError(f"backend {backend!r} can't be used: {refusal}")
 
 
 @lru_cache(maxsize=8)
-def _fastest(device: str) -> Kernel:
+def _fastest(device: str) -> Backend:
     for name in FASTEST:
         kernel = _loaded(name)
-        if isinstance(kernel, Kernel) and kernel.refusal(torch.device(device)) is None:
+        if isinstance(kernel, Backend) and kernel.refusal(torch.device(device)) is None:
             return kernel
     raise AssertionError("the eager form is always there")
 
 
 @lru_cache(maxsize=8)
-def _loaded(name: str) -> Kernel | str:
+def _loaded(name: str) -> Backend | str:
     """The kernel, or why it does not load."""
     if name in PLAIN:
         return PLAIN[name]()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import dgl
@@ -10,17 +9,18 @@ import torch
 from dgl import ops
 from torch import Tensor
 
-from .attention import Kernel, wide
+from .attention import Backend, wide
 from .graph import Graph
 
 try:
     from dgl import sparse
-except Exception:
-    # Its library is built for one version of torch; dgl.ops works beside others, too.
+except (ImportError, OSError):
+    # Its library is built for one version of torch (else FileNotFoundError); dgl.ops works beside
+    # others, too.
     sparse = None
 
 
-class Dgl(Kernel):
+class Dgl(Backend):
     """`dgl.sparse` where it loads, else `dgl.ops`; dgl differentiates by itself."""
 
     def refusal(self, device: torch.device) -> str | None:
@@ -29,14 +29,6 @@ class Dgl(Kernel):
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, graph: Graph) -> Tensor:
         attend = by_ops if sparse is None else by_sparse
         return attend(graph, *(wide(part).contiguous() for part in (q, k, v))).to(q.dtype)
-
-    def forward(self, graph: Graph, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError("dgl differentiates by itself")
-
-    def backward(
-        self, graph: Graph, saved: Sequence[Tensor], g: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        raise NotImplementedError("dgl differentiates by itself")
 
 
 def by_sparse(graph: Graph, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -254,8 +254,12 @@ class Reading:
         if name in self.differences:
             before = case.fields[name].values[0]
             if self.held:
-                keep = np.zeros(len(found), dtype=bool)
-                keep[site.order] = self.kept(site).numpy()
+                held = self.kept(site).numpy()
+                keep = np.empty(len(found), dtype=bool)
+                if self.signature.fields[name].on == "point":
+                    keep[site.order] = held
+                else:
+                    keep = site.to_cells @ held.astype(float) > 0.999
                 found = np.where(keep[:, None], 0.0, found)
             found = found + before
         return found

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fieldcast.meshes import Case, Cases, Predictions, Sample, Samples
 from fieldcast.meshes.packed import PackedEstimate, split_by_nodes
+from fieldcast.meshes.sample import Location
 
 from .features import Features
 from .graph import Graph, packed
@@ -184,6 +185,12 @@ class Placed:
     points: Tensor
     cells: tuple[Tensor, Tensor, Tensor]
 
+    def cell_means(self, values: Tensor) -> Tensor:
+        """The mean of values (node, column) over the nodes of each cell."""
+        row, node, weight = self.cells
+        total = values.new_zeros(self.site.to_cells.shape[0], values.shape[1])
+        return total.index_add(0, row, values[node] * weight[:, None])
+
     def to(self, device: torch.device) -> Placed:
         """Elsewhere."""
         graphs = tuple(g.to(device) for g in self.graphs)
@@ -199,6 +206,12 @@ class Item:
     x: Tensor
     targets: tuple[Tensor, ...]
     kept: Tensor
+
+    def kept_at(self, on: Location) -> Tensor:
+        """Held nodes, or the cells of which all nodes are."""
+        if on == "point":
+            return self.kept
+        return self.placed.cell_means(self.kept[:, None].float())[:, 0] > 0.999
 
 
 class Sites:
@@ -267,11 +280,7 @@ def outputs_of(
             torch.split(part, reading.channels(), dim=1) if part.shape[1] else (),
             strict=True,
         ):
-            if kind.on == "cell":
-                row, node, weight = p.cells
-                total = values.new_zeros(p.site.to_cells.shape[0], values.shape[1])
-                values = total.index_add(0, row, values[node] * weight[:, None])
-            fields.append(values)
+            fields.append(p.cell_means(values) if kind.on == "cell" else values)
         found.append(fields)
     return found, scalars
 
@@ -314,6 +323,8 @@ class GraphObjective(Objective):
             x[:, start : start + size] += off
             ratio = scalings[f"known {name}"].scale / scalings[f"field {name}"].scale
             k = names.index(name)
+            if self.reading.signature.fields[name].on == "cell":
+                off = item.placed.cell_means(off)
             targets[k] = targets[k] - off * torch.as_tensor(ratio).to(x)
         return Item(item.placed, x, tuple(targets), item.kept)
 
@@ -330,7 +341,7 @@ class GraphObjective(Objective):
             ):
                 square = (values - truth) ** 2
                 if name in self.reading.differences and self.reading.held:
-                    square = square[~item.kept]
+                    square = square[~item.kept_at(self.reading.signature.fields[name].on)]
                 row.append(square.mean())
             if scalars.shape[1]:
                 row.append(((scalars[k] - item.targets[-1][0]) ** 2).mean())

@@ -69,18 +69,6 @@ def test_the_start_and_the_rim_are_those_of_the_case(model):
     assert found.scalars["most"].mean.shape == (10,)
 
 
-def test_the_truth_after_the_start_plays_no_part():
-    made = [wave(p, times(4)) for p in (0.0, 1.0, 2.0)]
-    recipe = Rollout(replace(FEW, held=()))
-    model = recipe.fit(made)
-    truth = wave(1.5, times(6))
-    later = truth.case.fields["u_boundary"].values.copy()
-    free = np.setdiff1d(np.arange(36), truth.case.mesh.regions["rim"])
-    later[1:, free] = 0.0
-    assert not later[:, free].any()
-    assert model.predict([truth.case])[0].mean["u"].values.shape[0] == 6
-
-
 def test_fewer_times_are_those_of_the_same_run(model):
     every, some = wave(0.3, times(9)), wave(0.3, times(9)[::4])
     [whole], [part] = model.predict([every.case]), model.predict([some.case])
