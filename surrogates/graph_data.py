@@ -138,12 +138,13 @@ def _cell_means(mesh: Mesh, order: np.ndarray) -> csr_array:
 @dataclass(frozen=True, eq=False)
 class Reading:
     """How cases become inputs, and outputs become fields. `regions` are those of the training set,
-    `held` the ones where outputs that are known fields, too, keep their values; `scalings` by
-    "columns", "parameters", "scalars" and by the names of known fields and outputs."""
+    `held` the ones where outputs that are known fields, too, keep their values, by output;
+    `scalings` by "columns", "parameters", "scalars" and by the names of known fields and
+    outputs."""
 
     signature: Signature
     regions: tuple[str, ...]
-    held: tuple[str, ...]
+    held: Mapping[str, tuple[str, ...]]
     scalings: Mapping[str, Scaling]
 
     @classmethod
@@ -153,7 +154,7 @@ class Reading:
         samples: Sequence[Sample],
         sites: Mapping[str, Site],
         regions: tuple[str, ...],
-        held: tuple[str, ...],
+        held: Sequence[str],
     ) -> Reading:
         """From the training set."""
         scalings = {"columns": Scaling.of(site.columns for site in sites.values())}
@@ -174,7 +175,7 @@ class Reading:
         if signature.scalars:
             rows = [scalar_row(s, signature)[None] for s in samples]
             scalings["scalars"] = Scaling.of(rows)
-        return cls(signature, regions, held, scalings)
+        return cls(signature, regions, held_by_field(held, signature, regions), scalings)
 
     @property
     def differences(self) -> tuple[str, ...]:
@@ -211,16 +212,20 @@ class Reading:
         """A known field, standardised."""
         return self.scalings[f"known {name}"](self.known_at(name, case, site))
 
-    def kept(self, site: Site) -> Tensor:
-        """Nodes of held regions, (node,) bool."""
-        at = [len(self.regions) - self.regions.index(name) for name in self.held]
+    def kept(self, name: str, site: Site) -> np.ndarray:
+        """Where an output keeps its value, (entity,) bool: nodes of held regions in the site's
+        order, or cells of which all nodes are."""
+        at = [len(self.regions) - self.regions.index(region) for region in self.held.get(name, ())]
         flags = np.zeros(len(site.order), dtype=bool)
         for k in at:
             flags |= site.columns[:, -k] > 0
-        return torch.as_tensor(flags)
+        if self.signature.fields[name].on == "cell":
+            return site.to_cells @ flags.astype(float) > 0.999
+        return flags
 
     def targets(self, sample: Sample, site: Site) -> tuple[Tensor, ...]:
-        """Each field, standardised, in the site's order, (entity, component); then the scalars."""
+        """Each field, standardised, in the site's order, (entity, component); then the scalars,
+        (1, scalar)."""
         found = []
         for name, kind in self.signature.fields.items():
             values = sample.fields[name].values[0]
@@ -228,8 +233,10 @@ class Reading:
                 values = values - sample.case.fields[name].values[0]
             values = values[site.order] if kind.on == "point" else values
             found.append(self.scalings[f"field {name}"](values))
+        row = np.zeros((1, 0))
         if self.signature.scalars:
-            found.append(self.scalings["scalars"](scalar_row(sample, self.signature)[None]))
+            row = self.scalings["scalars"](scalar_row(sample, self.signature)[None])
+        found.append(row)
         return tuple(torch.as_tensor(part, dtype=torch.float32) for part in found)
 
     def channels(self) -> list[int]:
@@ -247,21 +254,14 @@ class Reading:
     ) -> Float[np.ndarray, "entity component"]:
         """An output in its unit and the case's own order."""
         found = self.scalings[f"field {name}"].inverse(values.astype(float))
+        if name in self.held:
+            found[self.kept(name, site)] = 0.0
         if self.signature.fields[name].on == "point":
             back = np.empty_like(found)
             back[site.order] = found
             found = back
         if name in self.differences:
-            before = case.fields[name].values[0]
-            if self.held:
-                held = self.kept(site).numpy()
-                keep = np.empty(len(found), dtype=bool)
-                if self.signature.fields[name].on == "point":
-                    keep[site.order] = held
-                else:
-                    keep = site.to_cells @ held.astype(float) > 0.999
-                found = np.where(keep[:, None], 0.0, found)
-            found = found + before
+            found = found + case.fields[name].values[0]
         return found
 
     def scalars(self, values: Float[np.ndarray, "case scalar"]) -> Float[np.ndarray, "case scalar"]:
@@ -271,7 +271,7 @@ class Reading:
     def state(self) -> State:
         """For `restored`."""
         parts = {name: scaling.state() for name, scaling in self.scalings.items()}
-        values = {"regions": list(self.regions), "held": list(self.held)}
+        values = {"regions": list(self.regions), "held": {k: list(v) for k, v in self.held.items()}}
         return State.nested({"scalings": State.nested(parts), "names": State({}, values)})
 
     @classmethod
@@ -280,7 +280,31 @@ class Reading:
         names = state.part("names").values
         parts = state.part("scalings").parts()
         scalings = {name: Scaling.restored(part) for name, part in parts.items()}
-        return cls(signature, tuple(names["regions"]), tuple(names["held"]), scalings)
+        held = {k: tuple(v) for k, v in names["held"].items()}
+        return cls(signature, tuple(names["regions"]), held, scalings)
+
+
+def held_by_field(
+    held: Sequence[str], signature: Signature, regions: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The regions that each output keeps its values in, from "region" (all outputs that are known
+    fields, too) and "field@region".
+
+    Raises:
+        ValueError: a region or a field that the training set does not have.
+    """
+    both = [name for name in signature.fields if name in signature.known]
+    found: dict[str, list[str]] = {}
+    for entry in held:
+        name, _, region = entry.rpartition("@")
+        if region not in regions or (name and name not in both):
+            raise ValueError(
+                f'held {entry!r}: expected "region" or "field@region" with a region of '
+                f"{list(regions)} and a field that is input and output, of {both}"
+            )
+        for output in [name] if name else both:
+            found.setdefault(output, []).append(region)
+    return {k: tuple(v) for k, v in found.items()}
 
 
 def parameter_row(case: Case, signature: Signature) -> Float[np.ndarray, " column"]:

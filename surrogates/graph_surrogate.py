@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from fieldcast.meshes import Case, Cases, Predictions, Sample, Samples
 from fieldcast.meshes.packed import PackedEstimate, split_by_nodes
-from fieldcast.meshes.sample import Location
 
 from .features import Features
 from .graph import Graph, packed
@@ -76,12 +75,11 @@ class GraphSurrogate(Surrogate):
         signature = Signature.of(samples)
         check_served(signature)
         regions = tuple(sorted({name for s in samples for name in s.case.mesh.regions}))
-        held = tuple(name for name in self.training.held if name in regions)
         sites = Sites(self, regions, len(samples))
         for k, case in enumerate(samples.cases):
             sites.placed(case.mesh)
             progress("graphs", k + 1, len(samples))
-        reading = Reading.fit(signature, samples, sites.of(samples.cases), regions, held)
+        reading = Reading.fit(signature, samples, sites.of(samples.cases), regions, self.training.held)
         return reading, sites
 
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
@@ -131,7 +129,7 @@ class GraphSurrogate(Surrogate):
         fit = {
             "parameters": sum(p.numel() for p in net.parameters()),
             "sees_all": sharing,
-            "held": list(reading.held),
+            "held": {k: list(v) for k, v in reading.held.items()},
             "training": told(found),
         }
         card = Card(describe(samples), fit, seed=seed)
@@ -154,7 +152,8 @@ class GraphSurrogate(Surrogate):
 @dataclass(frozen=True)
 class GraphTraining:
     """`descent` and, of outputs that are known fields, too: `noise` that is added to them, in their
-    standard deviations, and to be undone; and the regions where they are `held`."""
+    standard deviations, and to be undone; and where they are `held`: "region" or
+    "field@region"."""
 
     descent: Descent
     noise: float
@@ -200,18 +199,14 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """A sample as tensors; `kept` (node,) are nodes of held regions."""
+    """A sample as tensors: inputs (node, column); of each field targets (entity, component), and
+    (entity, 1) the weight of each entity's square in the mean, 0 where it is held; scalars."""
 
     placed: Placed
     x: Tensor
     targets: tuple[Tensor, ...]
-    kept: Tensor
-
-    def kept_at(self, on: Location) -> Tensor:
-        """Held nodes, or the cells of which all nodes are."""
-        if on == "point":
-            return self.kept
-        return self.placed.cell_means(self.kept[:, None].float())[:, 0] > 0.999
+    weights: tuple[Tensor, ...]
+    scalars: Tensor
 
 
 class Sites:
@@ -222,6 +217,7 @@ class Sites:
     ) -> None:
         self.recipe, self.regions, self.room = recipe, regions, room
         self._kept: dict[str, Placed] = {}
+        self._moved: dict[tuple[int, torch.device], tuple[Placed, Placed]] = {}
 
     def placed(self, mesh: Any) -> Placed:
         """Of a mesh."""
@@ -239,7 +235,9 @@ class Sites:
             found = Placed(site, graphs, points, (row, node, weight))
         self._kept[mesh.id] = found
         while len(self._kept) > self.room:
-            self._kept.pop(next(iter(self._kept)))
+            gone = self._kept.pop(next(iter(self._kept)))
+            for key in [key for key in self._moved if key[0] == id(gone)]:
+                del self._moved[key]
         return found
 
     def of(self, cases: Sequence[Case]) -> dict[str, Site]:
@@ -254,10 +252,29 @@ class Sites:
     def item(self, reading: Reading, sample: Sample, device: torch.device) -> Item:
         """A sample as tensors."""
         placed = self.placed(sample.case.mesh)
+        *targets, scalars = reading.targets(sample, placed.site)
+        weights = []
+        for name, target in zip(reading.signature.fields, targets, strict=True):
+            free = ~reading.kept(name, placed.site)[:, None]
+            share = free / max(free.sum() * target.shape[1], 1)
+            weights.append(torch.as_tensor(share, dtype=torch.float32).to(device))
         x = reading.inputs(sample.case, placed.site)
-        targets = tuple(t.to(device) for t in reading.targets(sample, placed.site))
-        kept = reading.kept(placed.site).to(device)
-        return Item(placed.to(device), x.to(device), targets, kept)
+        return Item(
+            self.there(placed, device),
+            x.to(device),
+            tuple(t.to(device) for t in targets),
+            tuple(weights),
+            scalars.to(device),
+        )
+
+    def there(self, placed: Placed, device: torch.device) -> Placed:
+        """The same on a device, moved once."""
+        if device == placed.points.device:
+            return placed
+        key = (id(placed), device)
+        if key not in self._moved:
+            self._moved[key] = (placed, placed.to(device))
+        return self._moved[key][1]
 
 
 def batch_of(placed: Sequence[Placed]) -> Batch:
@@ -269,20 +286,18 @@ def batch_of(placed: Sequence[Placed]) -> Batch:
 
 def outputs_of(
     reading: Reading, net: nn.Module, x: Tensor, batch: Batch, placed: Sequence[Placed]
-) -> tuple[list[list[Tensor]], Tensor]:
-    """Of each case its fields, standardised, and the scalars (case, scalar)."""
+) -> tuple[list[Tensor], Tensor]:
+    """The fields of all cases one behind the other, standardised, (entity, component), and the
+    scalars (case, scalar)."""
     nodes, scalars = net(x, batch)
-    found = []
-    for p, part in zip(placed, torch.split(nodes, list(batch.sizes)), strict=True):
-        fields = []
-        for kind, values in zip(
-            reading.signature.fields.values(),
-            torch.split(part, reading.channels(), dim=1) if part.shape[1] else (),
-            strict=True,
-        ):
-            fields.append(p.cell_means(values) if kind.on == "cell" else values)
-        found.append(fields)
-    return found, scalars
+    fields = []
+    parts = torch.split(nodes, reading.channels(), dim=1) if nodes.shape[1] else ()
+    for kind, values in zip(reading.signature.fields.values(), parts, strict=True):
+        if kind.on == "cell":
+            own = torch.split(values, list(batch.sizes))
+            values = torch.cat([p.cell_means(v) for p, v in zip(placed, own, strict=True)])
+        fields.append(values)
+    return fields, scalars
 
 
 class GraphObjective(Objective):
@@ -300,61 +315,70 @@ class GraphObjective(Objective):
 
     def loss(self, module: nn.Module, rows: Tensor) -> Tensor:
         items = [self.own[i] for i in rows.tolist()]
+        generator = None
         if self.noise and self.reading.differences:
             steps: Tensor = dict(module.named_buffers())["steps"]
             steps += 1
-            generator = torch.Generator().manual_seed((self.seed << 32) + int(steps))
-            items = [self._noisy(item, generator) for item in items]
-        return self._squares(module, items).mean()
+            generator = torch.Generator(items[0].x.device)
+            generator.manual_seed((self.seed << 32) + int(steps))
+        return self._square(module, items, generator)
 
-    def _noisy(self, item: Item, generator: torch.Generator) -> Item:
-        """Known fields that are predicted, disturbed; the difference undoes it."""
-        x, targets = item.x.clone(), list(item.targets)
-        start = x.shape[1]
-        scalings = self.reading.scalings
+    def _square(
+        self, module: nn.Module, items: Sequence[Item], generator: torch.Generator | None = None
+    ) -> Tensor:
+        """The mean over cases and outputs; with a generator, inputs are disturbed."""
+        x = torch.cat([item.x for item in items])
+        targets = [torch.cat(parts) for parts in zip(*(i.targets for i in items), strict=True)]
+        weights = [torch.cat(parts) for parts in zip(*(i.weights for i in items), strict=True)]
+        placed = [item.placed for item in items]
+        if generator is not None:
+            self._disturb(x, targets, weights, placed, generator)
+        fields, scalars = outputs_of(self.reading, module, x, batch_of(placed), placed)
+        total = x.new_zeros(())
+        for values, truth, weight in zip(fields, targets, weights, strict=True):
+            total = total + (weight * (values - truth) ** 2).sum()
+        if scalars.shape[1]:
+            truth = torch.cat([item.scalars for item in items])
+            total = total + (scalars - truth).square().mean(1).sum()
+        return total / (len(items) * (len(fields) + bool(scalars.shape[1])))
+
+    def _disturb(
+        self,
+        x: Tensor,
+        targets: list[Tensor],
+        weights: Sequence[Tensor],
+        placed: Sequence[Placed],
+        generator: torch.Generator,
+    ) -> None:
+        """Add noise to known fields that are predicted, where they are free; targets undo it."""
+        start, scalings = x.shape[1], self.reading.scalings
         names = list(self.reading.signature.fields)
         for name in reversed(list(self.reading.signature.known)):
             size = self.reading.signature.known[name].components
             start -= size
             if name not in self.reading.differences:
                 continue
-            off = self.noise * torch.randn((len(x), size), generator=generator).to(x)
-            off[item.kept] = 0.0
-            x[:, start : start + size] += off
-            ratio = scalings[f"known {name}"].scale / scalings[f"field {name}"].scale
             k = names.index(name)
+            off = self.noise * torch.randn((len(x), size), generator=generator, device=x.device)
+            ratio = scalings[f"known {name}"].scale / scalings[f"field {name}"].scale
             if self.reading.signature.fields[name].on == "cell":
-                off = item.placed.cell_means(off)
-            targets[k] = targets[k] - off * torch.as_tensor(ratio).to(x)
-        return Item(item.placed, x, tuple(targets), item.kept)
-
-    def _squares(self, module: nn.Module, items: Sequence[Item]) -> Tensor:
-        """(case, output)."""
-        placed = [item.placed for item in items]
-        x = torch.cat([item.x for item in items])
-        fields, scalars = outputs_of(self.reading, module, x, batch_of(placed), placed)
-        rows = []
-        for k, (item, found) in enumerate(zip(items, fields, strict=True)):
-            row = []
-            for name, values, truth in zip(
-                self.reading.signature.fields, found, item.targets, strict=False
-            ):
-                square = (values - truth) ** 2
-                if name in self.reading.differences and self.reading.held:
-                    square = square[~item.kept_at(self.reading.signature.fields[name].on)]
-                row.append(square.mean())
-            if scalars.shape[1]:
-                row.append(((scalars[k] - item.targets[-1][0]) ** 2).mean())
-            rows.append(torch.stack(row))
-        return torch.stack(rows)
+                own = torch.split(off, [len(p.points) for p in placed])
+                moved = torch.cat([p.cell_means(o) for p, o in zip(placed, own, strict=True)])
+            else:
+                off *= weights[k] > 0
+                moved = off
+            x[:, start : start + size] += off
+            targets[k] = targets[k] - moved * torch.as_tensor(ratio).to(x)
 
     @torch.no_grad()
     def error(self, module: nn.Module) -> float:
         if not self.held:
             return float("nan")
         parts = split_by_nodes([len(item.x) for item in self.held], NODES)
-        squares = [self._squares(module, [self.held[i] for i in part]) for part in parts]
-        return float(torch.cat(squares).mean().sqrt())
+        squares = [
+            self._square(module, [self.held[i] for i in part]) * len(part) for part in parts
+        ]
+        return float(sum(squares) / len(self.held)) ** 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -402,20 +426,24 @@ class GraphPredictor(Predictor):
         """Fields and standardised scalars of cases that fit together."""
         for case in cases:
             self.reading.check_regions(case)
-        placed = [self.sites.placed(case.mesh).to(where) for case in cases]
+        placed = [self.sites.there(self.sites.placed(c.mesh), where) for c in cases]
         x = torch.cat([self.reading.inputs(c, p.site) for c, p in zip(cases, placed, strict=True)])
         with torch.no_grad():
             fields, scalars = outputs_of(
                 self.reading, self.net, x.to(where), batch_of(placed), placed
             )
-        names = list(self.signature.fields)
+        parts = []
+        for kind, values in zip(self.signature.fields.values(), fields, strict=True):
+            sizes = [
+                len(p.points) if kind.on == "point" else p.site.to_cells.shape[0] for p in placed
+            ]
+            parts.append(np.split(values.cpu().numpy(), np.cumsum(sizes)[:-1]))
+        told = scalars.cpu().numpy()
         answers = []
         for k, (case, p) in enumerate(zip(cases, placed, strict=True)):
-            values = [
-                self.reading.field(name, part.cpu().numpy(), case, p.site)
-                for name, part in zip(names, fields[k], strict=True)
-            ]
-            answers.append((values, scalars[k].cpu().numpy()))
+            named = zip(self.signature.fields, parts, strict=True)
+            values = [self.reading.field(name, part[k], case, p.site) for name, part in named]
+            answers.append((values, told[k]))
         return answers
 
     def state(self) -> State:

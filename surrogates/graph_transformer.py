@@ -29,7 +29,8 @@ class GraphTransformer(GraphSurrogate):
 
     Steady fields and scalars from shapes, regions, parameters and known fields, on any meshes.
     An output that is a known field, too, is learnt as the difference; it keeps its values in the
-    regions `held`, elsewhere `noise` (in standard deviations) is added in training, to be undone:
+    regions `held` ("region", or "field@region" for one output), elsewhere `noise` (in standard
+    deviations) is added in training, to be undone:
     what `Rollout` needs. `reach` says whom nodes see, `sharing` how they hear of those beyond the
     reach of all layers, `rotary` turns queries and keys by where they lie. `recompute` saves
     memory in training. `backend` as in `attention`.

@@ -12,7 +12,7 @@ from fieldcast.meshes import Case, Cases, Field, Predictions, Sample, Samples, S
 from fieldcast.meshes.packed import PackedEstimate, PackedField
 from fieldcast.meshes.sample import STEADY
 
-from .graph_surrogate import GraphSurrogate
+from .graph_surrogate import GraphPredictor
 from .graph_transformer import GraphTransformer
 from .signature import Signature, describe
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
@@ -233,17 +233,16 @@ class RolloutPredictor(Predictor):
 
     def _bounded(self, case: Case, time: int, state: Mapping[str, Field]) -> dict[str, Field]:
         """With the values that the case gives at held nodes."""
-        step = self.step.recipe if self.step is not None else None
-        held = step.training.held if isinstance(step, GraphSurrogate) else ()
+        held = self.step.reading.held if isinstance(self.step, GraphPredictor) else {}
         bounded = dict(state)
-        nodes = [case.mesh.regions[name] for name in held if name in case.mesh.regions]
-        for name, found in state.items():
+        for name, regions in held.items():
             given = case.fields.get(name + BOUNDARY)
+            nodes = [case.mesh.regions[r] for r in regions if r in case.mesh.regions]
             if given is None or not nodes:
                 continue
-            values, at_nodes = found.values.copy(), np.concatenate(nodes)
+            values, at_nodes = bounded[name].values.copy(), np.concatenate(nodes)
             values[0, at_nodes] = given.values[min(time, len(given.values) - 1), at_nodes]
-            bounded[name] = found.with_values(values)
+            bounded[name] = bounded[name].with_values(values)
         return bounded
 
     def _series(
