@@ -182,6 +182,10 @@ class Reading:
         """Outputs that are learnt as differences from the known field of that name."""
         return tuple(name for name in self.signature.fields if name in self.signature.known)
 
+    def ratio(self, name: str) -> Float[np.ndarray, " component"]:
+        """A standard deviation of the known field in those of the output of that name."""
+        return self.scalings[f"known {name}"].scale / self.scalings[f"field {name}"].scale
+
     def check_regions(self, case: Case) -> None:
         """Raise a ValueError for regions that no training case had."""
         unseen = sorted(set(case.mesh.regions) - set(self.regions))

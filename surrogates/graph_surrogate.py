@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -28,6 +28,8 @@ from .training import Descent, Objective, train
 
 NODES = 8192
 """Nodes that are answered together: more are no faster on a CPU."""
+MOST_HELD = 100
+"""More samples are not held out to select by."""
 TRIED, STATES = 2, 20
 """Steps from which the time of training is told, and states of a node that a layer keeps."""
 SITES = 64
@@ -66,9 +68,54 @@ class GraphSurrogate(Surrogate):
         seed: int = 0,
         progress: Progress = quiet,
     ) -> GraphPredictor:
+        return self.fit_steps(samples, None, validation=validation, seed=seed, progress=progress)
+
+    def fit_steps(
+        self,
+        samples: Sequence[Sample],
+        before: Sequence[int] | None,
+        *,
+        validation: Sequence[Sample] | None = None,
+        seed: int = 0,
+        progress: Progress = quiet,
+    ) -> GraphPredictor:
+        """As `fit`, of samples that are steps in time: `before` numbers the sample whose answer
+        each one starts from, -1 for none."""
         every = Samples.pack(samples)
         reading, sites = self._read(every, progress)
-        return self._trained(reading, every, validation, sites, seed, progress)
+        rows, held = _split(every, validation, reading.signature, seed)
+        device = self.training.descent.place
+        objective = GraphObjective(
+            reading,
+            [sites.item(reading, every[i], device) for i in rows],
+            [sites.item(reading, s, device) for s in held],
+            self.training,
+            seed,
+            _among(before if before is not None else [-1] * len(every), rows),
+        )
+        sharing = self.wants_sharing([p.graphs[0] for p in sites.some()])
+        net, fit = self._trained(objective, sharing, seed, progress)
+        units = {k: s.unit for k, s in every.cases.parameters.items()}
+        features = Features.fit(every.cases, described(every.cases))
+        guard = Guard.fit(features, place(features, every.cases), units)
+        card = Card(describe(every), fit, seed=seed)
+        return GraphPredictor(self, reading.signature, card, reading, net, sharing, features, guard)
+
+    def _trained(
+        self, objective: GraphObjective, sharing: bool, seed: int, progress: Progress
+    ) -> tuple[GraphNet, dict[str, Any]]:
+        """The network, and what to say of its training."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = self.network(objective.reading, sharing)
+        found = train(net, objective, self.training.descent, seed=seed, progress=progress)
+        fit = {
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "sees_all": sharing,
+            "held": {k: list(v) for k, v in objective.reading.held.items()},
+            "training": told(found),
+        }
+        return net.cpu().eval(), fit
 
     def _read(self, samples: Samples, progress: Progress = quiet) -> tuple[Reading, Sites]:
         """How cases are read, and the graphs of all meshes."""
@@ -79,7 +126,9 @@ class GraphSurrogate(Surrogate):
         for k, case in enumerate(samples.cases):
             sites.placed(case.mesh)
             progress("graphs", k + 1, len(samples))
-        reading = Reading.fit(signature, samples, sites.of(samples.cases), regions, self.training.held)
+        reading = Reading.fit(
+            signature, samples, sites.of(samples.cases), regions, self.training.held
+        )
         return reading, sites
 
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
@@ -89,7 +138,7 @@ class GraphSurrogate(Surrogate):
         sharing = self.wants_sharing([p.graphs[0] for p in sites.some()])
         net, cpu = self.network(reading, sharing), torch.device("cpu")
         items = [sites.item(reading, s, cpu) for s in few]
-        objective = GraphObjective(reading, items, [], self.training.noise, 0)
+        objective = GraphObjective(reading, items, [], self.training, 0, _in_turn(len(items)))
         times = []
         for steps in (1, TRIED + 1):
             short = replace(descent, steps=steps, every=steps, device="cpu")
@@ -98,44 +147,6 @@ class GraphSurrogate(Surrogate):
             times.append(time.perf_counter() - started)
         size = STATES * sum(len(item.x) for item in items) * 4 * net.values_kept
         return max(times[1] - times[0], 0.0) / TRIED * descent.steps, size
-
-    def _trained(
-        self,
-        reading: Reading,
-        samples: Samples,
-        validation: Sequence[Sample] | None,
-        sites: Sites,
-        seed: int,
-        progress: Progress,
-    ) -> GraphPredictor:
-        own, held = _split(samples, validation, reading.signature, seed)
-        sharing = self.wants_sharing([p.graphs[0] for p in sites.some()])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = self.network(reading, sharing)
-        settings = self.training
-        device = settings.descent.place
-        objective = GraphObjective(
-            reading,
-            [sites.item(reading, s, device) for s in own],
-            [sites.item(reading, s, device) for s in held],
-            settings.noise,
-            seed,
-        )
-        found = train(net, objective, settings.descent, seed=seed, progress=progress)
-        units = {k: s.unit for k, s in samples.cases.parameters.items()}
-        features = Features.fit(samples.cases, described(samples.cases))
-        guard = Guard.fit(features, place(features, samples.cases), units)
-        fit = {
-            "parameters": sum(p.numel() for p in net.parameters()),
-            "sees_all": sharing,
-            "held": {k: list(v) for k, v in reading.held.items()},
-            "training": told(found),
-        }
-        card = Card(describe(samples), fit, seed=seed)
-        return GraphPredictor(
-            self, reading.signature, card, reading, net.cpu().eval(), sharing, features, guard
-        )
 
     def restore(self, signature: Signature, card: Card, state: State) -> GraphPredictor:
         parts = state.parts()
@@ -152,27 +163,39 @@ class GraphSurrogate(Surrogate):
 @dataclass(frozen=True)
 class GraphTraining:
     """`descent` and, of outputs that are known fields, too: `noise` that is added to them, in their
-    standard deviations, and to be undone; and where they are `held`: "region" or
-    "field@region"."""
+    standard deviations, and to be undone; the share of steps that are `pushed`, started from the
+    network's own answer; and where they are `held`: "region" or "field@region"."""
 
     descent: Descent
     noise: float
+    pushed: float
     held: tuple[str, ...]
 
 
 def _split(
     samples: Samples, validation: Sequence[Sample] | None, signature: Signature, seed: int
-) -> tuple[list[Sample], list[Sample]]:
-    """Samples to learn from and to select by."""
-    every = [samples[i] for i in range(len(samples))]
+) -> tuple[list[int], list[Sample]]:
+    """The numbers of samples to learn from, and those to select by."""
+    every = list(range(len(samples)))
     if validation is not None:
         checked = [Sample(signature.checked(s.case), s.fields, s.scalars) for s in validation]
         return every, checked
     if len(every) < FEW:
         return every, []
     order = np.random.default_rng(seed).permutation(len(every))
-    count = max(len(every) // HELD, 1)
-    return [every[i] for i in sorted(order[count:])], [every[i] for i in sorted(order[:count])]
+    count = min(max(len(every) // HELD, 1), MOST_HELD)
+    return sorted(order[count:].tolist()), [samples[int(i)] for i in sorted(order[:count])]
+
+
+def _among(before: Sequence[int], rows: Sequence[int]) -> list[int]:
+    """`before` of some rows, numbered among them."""
+    place = {row: k for k, row in enumerate(rows)}
+    return [place.get(before[row], -1) for row in rows]
+
+
+def _in_turn(count: int) -> list[int]:
+    """Each after the one before it."""
+    return list(range(-1, count - 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,75 +323,127 @@ def outputs_of(
     return fields, scalars
 
 
+class _Together:
+    """Several samples as one batch."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.x = torch.cat([item.x for item in items])
+        self.targets = [torch.cat(p) for p in zip(*(i.targets for i in items), strict=True)]
+        self.weights = [torch.cat(p) for p in zip(*(i.weights for i in items), strict=True)]
+        self.scalars = torch.cat([item.scalars for item in items])
+        self.placed = [item.placed for item in items]
+
+    def outputs(self, reading: Reading, net: nn.Module) -> tuple[list[Tensor], Tensor]:
+        """As `outputs_of`."""
+        return outputs_of(reading, net, self.x, batch_of(self.placed), self.placed)
+
+    def disturb(self, reading: Reading, offs: Mapping[str, Tensor]) -> None:
+        """Move known fields that are predicted, where they are free; targets undo it."""
+        end, names = self.x.shape[1], list(reading.signature.fields)
+        for name in reversed(list(reading.signature.known)):
+            start = end - reading.signature.known[name].components
+            if name in offs:
+                off, k = offs[name], names.index(name)
+                if reading.signature.fields[name].on == "cell":
+                    own = torch.split(off, [len(p.points) for p in self.placed])
+                    pairs = zip(self.placed, own, strict=True)
+                    moved = torch.cat([p.cell_means(o) for p, o in pairs])
+                else:
+                    off = moved = off * (self.weights[k] > 0)
+                self.x[:, start:end] += off
+                self.targets[k] = self.targets[k] - moved * torch.as_tensor(reading.ratio(name)).to(
+                    off
+                )
+            end = start
+
+
 class GraphObjective(Objective):
-    """The mean over outputs of the mean square error, standardised, held nodes left out."""
+    """The mean over outputs of the mean square error, standardised, held nodes left out.
+
+    Known fields that are predicted are disturbed, and targets undo it: by noise, and in a share of
+    the steps by the network's own error of the step `before` (the pushforward of Brandstetter et
+    al. 2022, arXiv:2202.03376).
+    """
 
     def __init__(
-        self, reading: Reading, own: list[Item], held: list[Item], noise: float, seed: int
+        self,
+        reading: Reading,
+        own: list[Item],
+        held: list[Item],
+        training: GraphTraining,
+        seed: int,
+        before: Sequence[int],
     ) -> None:
         self.reading, self.own, self.held = reading, own, held
-        self.noise, self.seed = noise, seed
+        self.training, self.seed, self.before = training, seed, before
 
     @property
     def cases(self) -> int:
         return len(self.own)
 
     def loss(self, module: nn.Module, rows: Tensor) -> Tensor:
-        items = [self.own[i] for i in rows.tolist()]
-        generator = None
-        if self.noise and self.reading.differences:
+        together = _Together([self.own[i] for i in rows.tolist()])
+        noise, pushed = self.training.noise, self.training.pushed
+        if (noise or pushed) and self.reading.differences:
             steps: Tensor = dict(module.named_buffers())["steps"]
             steps += 1
-            generator = torch.Generator(items[0].x.device)
-            generator.manual_seed((self.seed << 32) + int(steps))
-        return self._square(module, items, generator)
+            seed = (self.seed << 32) + int(steps)
+            chosen = np.random.default_rng(seed).random(len(rows)) < pushed
+            parents = [
+                self.own[self.before[i]] if push and self.before[i] >= 0 else None
+                for i, push in zip(rows.tolist(), chosen, strict=True)
+            ]
+            if any(parents):
+                together.disturb(self.reading, self._errors(module, together, parents))
+            if noise:
+                generator = torch.Generator(together.x.device).manual_seed(seed)
+                together.disturb(self.reading, self._noise(together, generator))
+        return self._square(module, together)
 
-    def _square(
-        self, module: nn.Module, items: Sequence[Item], generator: torch.Generator | None = None
-    ) -> Tensor:
-        """The mean over cases and outputs; with a generator, inputs are disturbed."""
-        x = torch.cat([item.x for item in items])
-        targets = [torch.cat(parts) for parts in zip(*(i.targets for i in items), strict=True)]
-        weights = [torch.cat(parts) for parts in zip(*(i.weights for i in items), strict=True)]
-        placed = [item.placed for item in items]
-        if generator is not None:
-            self._disturb(x, targets, weights, placed, generator)
-        fields, scalars = outputs_of(self.reading, module, x, batch_of(placed), placed)
-        total = x.new_zeros(())
-        for values, truth, weight in zip(fields, targets, weights, strict=True):
+    def _square(self, module: nn.Module, given: _Together) -> Tensor:
+        """The mean over cases and outputs."""
+        fields, scalars = given.outputs(self.reading, module)
+        total = given.x.new_zeros(())
+        for values, truth, weight in zip(fields, given.targets, given.weights, strict=True):
             total = total + (weight * (values - truth) ** 2).sum()
         if scalars.shape[1]:
-            truth = torch.cat([item.scalars for item in items])
-            total = total + (scalars - truth).square().mean(1).sum()
-        return total / (len(items) * (len(fields) + bool(scalars.shape[1])))
+            total = total + (scalars - given.scalars).square().mean(1).sum()
+        return total / (len(given.placed) * (len(fields) + bool(scalars.shape[1])))
 
-    def _disturb(
-        self,
-        x: Tensor,
-        targets: list[Tensor],
-        weights: Sequence[Tensor],
-        placed: Sequence[Placed],
-        generator: torch.Generator,
-    ) -> None:
-        """Add noise to known fields that are predicted, where they are free; targets undo it."""
-        start, scalings = x.shape[1], self.reading.scalings
+    def _noise(self, given: _Together, generator: torch.Generator) -> dict[str, Tensor]:
+        """Of each output that is known, too, in its standard deviations as known field, at
+        nodes."""
+        known, x = self.reading.signature.known, given.x
+        return {
+            name: self.training.noise
+            * torch.randn((len(x), known[name].components), generator=generator, device=x.device)
+            for name in self.reading.differences
+        }
+
+    @torch.no_grad()
+    def _errors(
+        self, module: nn.Module, given: _Together, parents: Sequence[Item | None]
+    ) -> dict[str, Tensor]:
+        """The same of the network's own errors in the step before, 0 where there is none."""
+        there = _Together([item for item in parents if item is not None])
+        fields, _ = there.outputs(self.reading, module)
+        found = {}
         names = list(self.reading.signature.fields)
-        for name in reversed(list(self.reading.signature.known)):
-            size = self.reading.signature.known[name].components
-            start -= size
-            if name not in self.reading.differences:
-                continue
+        sizes = [0 if item is None else len(item.x) for item in parents]
+        for name in self.reading.differences:
             k = names.index(name)
-            off = self.noise * torch.randn((len(x), size), generator=generator, device=x.device)
-            ratio = scalings[f"known {name}"].scale / scalings[f"field {name}"].scale
             if self.reading.signature.fields[name].on == "cell":
-                own = torch.split(off, [len(p.points) for p in placed])
-                moved = torch.cat([p.cell_means(o) for p, o in zip(placed, own, strict=True)])
-            else:
-                off *= weights[k] > 0
-                moved = off
-            x[:, start : start + size] += off
-            targets[k] = targets[k] - moved * torch.as_tensor(ratio).to(x)
+                continue
+            ratio = self.reading.ratio(name)
+            off = (fields[k] - there.targets[k]) / torch.as_tensor(ratio).to(given.x)
+            parts = iter(torch.split(off, [size for size in sizes if size]))
+            found[name] = torch.cat(
+                [
+                    next(parts) if size else off.new_zeros(len(p.points), off.shape[1])
+                    for size, p in zip(sizes, given.placed, strict=True)
+                ]
+            )
+        return found
 
     @torch.no_grad()
     def error(self, module: nn.Module) -> float:
@@ -376,7 +451,8 @@ class GraphObjective(Objective):
             return float("nan")
         parts = split_by_nodes([len(item.x) for item in self.held], NODES)
         squares = [
-            self._square(module, [self.held[i] for i in part]) * len(part) for part in parts
+            self._square(module, _Together([self.held[i] for i in part])) * len(part)
+            for part in parts
         ]
         return float(sum(squares) / len(self.held)) ** 0.5
 
@@ -442,8 +518,8 @@ class GraphPredictor(Predictor):
         answers = []
         for k, (case, p) in enumerate(zip(cases, placed, strict=True)):
             named = zip(self.signature.fields, parts, strict=True)
-            values = [self.reading.field(name, part[k], case, p.site) for name, part in named]
-            answers.append((values, told[k]))
+            own = [self.reading.field(name, part[k], case, p.site) for name, part in named]
+            answers.append((own, told[k]))
         return answers
 
     def state(self) -> State:

@@ -29,11 +29,11 @@ class GraphTransformer(GraphSurrogate):
 
     Steady fields and scalars from shapes, regions, parameters and known fields, on any meshes.
     An output that is a known field, too, is learnt as the difference; it keeps its values in the
-    regions `held` ("region", or "field@region" for one output), elsewhere `noise` (in standard
-    deviations) is added in training, to be undone:
-    what `Rollout` needs. `reach` says whom nodes see, `sharing` how they hear of those beyond the
-    reach of all layers, `rotary` turns queries and keys by where they lie. `recompute` saves
-    memory in training. `backend` as in `attention`.
+    regions `held` ("region", or "field@region" for one output). Elsewhere `noise` (in standard
+    deviations) is added in training, to be undone, and a share `pushed` of the steps in time
+    starts from the network's own answer: what `Rollout` needs. `reach` says whom nodes see,
+    `sharing` how they hear of those beyond the reach of all layers, `rotary` turns queries and
+    keys by where they lie. `recompute` saves memory in training. `backend` as in `attention`.
     """
 
     depth: int = 10
@@ -43,6 +43,7 @@ class GraphTransformer(GraphSurrogate):
     sharing: Slices | GlobalNodes | None = field(default_factory=Slices)
     rotary: bool = True
     noise: float = 0.0
+    pushed: float = 0.0
     held: tuple[str, ...] = ()
     recompute: bool = False
     backend: str = "auto"
@@ -65,7 +66,7 @@ class GraphTransformer(GraphSurrogate):
 
     @property
     def training(self) -> GraphTraining:
-        return GraphTraining(self.descent, self.noise, self.held)
+        return GraphTraining(self.descent, self.noise, self.pushed, self.held)
 
     def graphs(self, graph: Graph) -> tuple[Graph, ...]:
         return self.reach.graphs(graph)

@@ -16,17 +16,18 @@ from .training import Descent
 
 @dataclass(frozen=True)
 class MeshGraphNet(GraphSurrogate):
-    """`depth` layers of `width` channels; `noise` and `held` as in `GraphTransformer`."""
+    """`depth` layers of `width` channels; `noise`, `pushed` and `held` as in `GraphTransformer`."""
 
     depth: int = 10
     width: int = 64
     noise: float = 0.0
+    pushed: float = 0.0
     held: tuple[str, ...] = ()
     descent: Descent = field(default_factory=default_descent)
 
     @property
     def training(self) -> GraphTraining:
-        return GraphTraining(self.descent, self.noise, self.held)
+        return GraphTraining(self.descent, self.noise, self.pushed, self.held)
 
     def graphs(self, graph: Graph) -> tuple[Graph, ...]:
         return (graph,)

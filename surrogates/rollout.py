@@ -12,7 +12,7 @@ from fieldcast.meshes import Case, Cases, Field, Predictions, Sample, Samples, S
 from fieldcast.meshes.packed import PackedEstimate, PackedField
 from fieldcast.meshes.sample import STEADY
 
-from .graph_surrogate import GraphPredictor
+from .graph_surrogate import GraphPredictor, GraphSurrogate
 from .graph_transformer import GraphTransformer
 from .signature import Signature, describe
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
@@ -62,12 +62,27 @@ class Rollout(Surrogate):
             start = self.step.fit(first, validation=chosen, seed=seed, progress=progress)
         if len(signature.times) > 1:
             chosen = plan.steps(validation) if validation else None
-            pairs = plan.steps(every)
-            step = self.step.fit(pairs, validation=chosen, seed=seed, progress=progress)
+            step = self._fitted(plan, plan.steps(every), chosen, seed, progress)
         fits = {"start": start, "step": step}
         told = {name: dict(p.card.fit) for name, p in fits.items() if p is not None}
         card = Card(describe(every), {**told, "step_seconds": plan.size}, seed=seed)
         return RolloutPredictor(self, signature, card, start, step)
+
+    def _fitted(
+        self,
+        plan: Plan,
+        pairs: Sequence[Sample],
+        validation: Sequence[Sample] | None,
+        seed: int,
+        progress: Progress,
+    ) -> Predictor:
+        if not isinstance(self.step, GraphSurrogate):
+            return self.step.fit(pairs, validation=validation, seed=seed, progress=progress)
+        each = len(plan.signature.times) - 1
+        before = [k - 1 if k % each else -1 for k in range(len(pairs))]
+        return self.step.fit_steps(
+            pairs, before, validation=validation, seed=seed, progress=progress
+        )
 
     def restore(self, signature: Signature, card: Card, state: State) -> RolloutPredictor:
         parts = state.parts()

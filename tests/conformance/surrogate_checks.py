@@ -160,6 +160,12 @@ def check_another_process_agrees(surrogate: type[Surrogate], name: str, path: Pa
     assert_identical(found, expected, "another process")
 
 
+def check_another_device_agrees(surrogate: type[Surrogate], name: str, device: str) -> None:
+    """Another device gives the same numbers, up to how it rounds."""
+    found = fitted(surrogate, name).predict(family(name).queries, device=device)
+    assert_all_close(found, answers(surrogate, name), 10 * surrogate.tolerance, f"on {device}")
+
+
 def check_recipe(surrogate: type[Surrogate]) -> None:
     """A frozen dataclass that hashes, compares and goes through JSON."""
     recipe = surrogate.tiny()

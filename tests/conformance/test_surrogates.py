@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+import torch
+
 from . import surrogate_checks as checks
 from .families import ring
 
@@ -29,6 +32,11 @@ def test_saved_and_loaded(surrogate, group, tmp_path):
 
 def test_another_process_agrees(surrogate, tmp_path):
     checks.check_another_process_agrees(surrogate, "own_meshes", tmp_path / "model.fieldcast")
+
+
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_another_device_agrees(surrogate, group, device):
+    checks.check_another_device_agrees(surrogate, group, device)
 
 
 def test_recipe(surrogate):

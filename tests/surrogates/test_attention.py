@@ -73,6 +73,28 @@ def test_auto_is_right_everywhere(device):
     check("auto", torch.float32, 1e-5, directed(), device)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("backend", ["chunks", "sparse", "triton"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 3e-2)],
+)
+def test_on_a_gpu_it_is_that_of_the_cpu(backend, dtype, tolerance):
+    check(backend, dtype, tolerance, directed(), "cuda")
+    check(backend, dtype, tolerance, directed(1, 700), "cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("backend", ["triton"])
+def test_on_a_gpu_it_is_deterministic(backend):
+    graph = directed(2, 3000).to("cuda")
+    q, k, v, g = (t.to("cuda") for t in tensors(torch.float32, 3000))
+    first, second = (
+        with_gradients(lambda *a: attention(*a, graph, backend), q, k, v, g) for _ in range(2)
+    )
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not which("g++"), reason="torch.compile needs g++")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
