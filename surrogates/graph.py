@@ -158,6 +158,14 @@ class Graph:
         """With node `order[k]` as number k."""
         return Graph.of_matrix(self.matrix[order][:, order])
 
+    def part(self, first: int, last: int) -> Graph:
+        """Nodes first to last - 1, numbered from 0, and the edges between them."""
+        row, column = self.rows(first, last)
+        inside = (column >= first) & (column < last)
+        start = torch.zeros(last - first + 1, dtype=torch.int64, device=self.device)
+        start[1:] = torch.bincount(row[inside], minlength=last - first).cumsum(0)
+        return Graph(start, column[inside] - first)
+
     def rows(self, first: int, last: int) -> tuple[Tensor, Tensor]:
         """Row numbers, counted from `first`, and columns of the edges of rows first to last - 1."""
         span = slice(int(self.start[first]), int(self.start[last]))

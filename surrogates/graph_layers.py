@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,21 @@ class Batch:
         place = torch.arange(max(self.sizes), device=self.points.device)
         there = place < sizes[:, None]
         return torch.where(there, firsts[:, None] + place, 0), there
+
+    def cases(self) -> list[Batch]:
+        """Each case alone."""
+        ends = list(accumulate(self.sizes))
+        spans = [(end - size, end) for end, size in zip(ends, self.sizes, strict=True)]
+        if len(spans) == 1:
+            return [self]
+        return [
+            Batch(
+                tuple(g.part(first, last) for g in self.graphs),
+                (last - first,),
+                self.points[first:last],
+            )
+            for first, last in spans
+        ]
 
     def apart(self, x: Tensor) -> Tensor:
         """States by case, (case, place, width), 0 where a case has no more nodes."""

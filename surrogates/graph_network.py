@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +15,19 @@ from torch.utils.checkpoint import checkpoint
 from .graph import Graph
 from .graph_layers import Batch, Block, Message, RmsNorm, mlp
 
+ROOM = 100_000
+"""Nodes that are worked at a time."""
+
 
 class GraphNet(nn.Module):
     """From inputs (node, column) to outputs of nodes (node, channel) and of cases (case, scalar).
-    `steps` counts losses, for noise that depends on the step."""
+    `steps` counts losses, for noise that depends on the step. More than `room` nodes are worked in
+    parts, layer by layer, each part with the previous states of those it sees: the same answer, in
+    the memory of the states between layers and of one part, on the way back, too."""
 
     def __init__(self, width: int, outputs: int, scalars: int) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.room = width, ROOM
         self.decoder = mlp([width] * 4 + [outputs]) if outputs else None
         self.summary = mlp([width, width, scalars]) if scalars else None
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -35,18 +41,39 @@ class GraphNet(nn.Module):
     def states(self, x: Tensor, batch: Batch) -> Tensor:
         """After the last layer, (node, width)."""
 
+    @abstractmethod
+    def states_in_parts(self, x: Tensor, pieces: Sequence[Piece]) -> Tensor:
+        """The same of one case."""
+
     def forward(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.decoded(self.states(x, batch), batch)
+        if len(x) <= self.room:
+            return self.decoded(self.states(x, batch), batch)
+        every = zip(torch.split(x, list(batch.sizes)), batch.cases(), strict=True)
+        found = [self._one(part, case) for part, case in every]
+        return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
+
+    def _one(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        if len(x) <= self.room:
+            return self.decoded(self.states(x, batch), batch)
+        count = -(-len(x) // self.room)
+        cuts = [len(x) * k // count for k in range(count + 1)]
+        h = self.states_in_parts(x, [Piece(batch, *ends) for ends in pairwise(cuts)])
+        nodes = h[:, :0]
+        if self.decoder is not None:
+            nodes = torch.cat([kept(self.decoder, h[p:q]) for p, q in pairwise(cuts)])
+        return nodes, self.decoded_cases(h, batch)
 
     def decoded(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Outputs of nodes and of cases."""
-        nodes, cases = h.new_zeros(len(h), 0), h.new_zeros(len(batch.sizes), 0)
-        if self.decoder is not None:
-            nodes = self.decoder(h)
-        if self.summary is not None:
-            total = h.new_zeros(len(batch.sizes), h.shape[1]).index_add(0, batch.case, h)
-            cases = self.summary(total / torch.tensor(batch.sizes).to(h)[:, None])
-        return nodes, cases
+        nodes = h.new_zeros(len(h), 0) if self.decoder is None else self.decoder(h)
+        return nodes, self.decoded_cases(h, batch)
+
+    def decoded_cases(self, h: Tensor, batch: Batch) -> Tensor:
+        """Outputs of cases."""
+        if self.summary is None:
+            return h.new_zeros(len(batch.sizes), 0)
+        total = h.new_zeros(len(batch.sizes), h.shape[1]).index_add(0, batch.case, h)
+        return self.summary(total / torch.tensor(batch.sizes).to(h)[:, None])
 
 
 class TransformerNet(GraphNet):
@@ -75,6 +102,16 @@ class TransformerNet(GraphNet):
                 h = block(h, batch)
         return h
 
+    def states_in_parts(self, x: Tensor, pieces: Sequence[Piece]) -> Tensor:
+        h = torch.cat([kept(self.encoder, x[p.first : p.last]) for p in pieces])
+        for block in cast("Iterable[Block]", self.blocks):
+            sums = None
+            if block.tokens is not None:
+                found = [kept(block.gathered, h[p.first : p.last], p.own) for p in pieces]
+                sums = tuple(sum(part) for part in zip(*found, strict=True))
+            h = torch.cat([kept(block.local, h[p.seen], sums, p.batch)[: p.count] for p in pieces])
+        return h
+
 
 class MessageNet(GraphNet):
     """MeshGraphNet: nodes and edges, encoded, pass messages. Edges tell where the sender lies from
@@ -91,39 +128,36 @@ class MessageNet(GraphNet):
         return 6 * self.width * len(self.layers)
 
     def states(self, x: Tensor, batch: Batch) -> Tensor:
+        h, e = self.encoder(x), self._edges(batch)
+        for layer in self.layers:
+            h, e = layer(h, e, batch.graphs[0])
+        return h
+
+    def _edges(self, batch: Batch) -> Tensor:
         graph = batch.graphs[0]
         gap = batch.points.index_select(0, graph.column) - batch.points.index_select(0, graph.row)
-        e = self.edges(torch.cat([gap, gap.norm(dim=1, keepdim=True)], dim=1))
-        h = self.encoder(x)
+        return self.edges(torch.cat([gap, gap.norm(dim=1, keepdim=True)], dim=1))
+
+    def states_in_parts(self, x: Tensor, pieces: Sequence[Piece]) -> Tensor:
+        h = torch.cat([kept(self.encoder, x[p.first : p.last]) for p in pieces])
+        edges = [kept(self._edges, p.batch) for p in pieces]
         for layer in self.layers:
-            h, e = layer(h, e, graph)
+            states = []
+            for k, p in enumerate(pieces):
+                found, edges[k] = kept(layer, h[p.seen], edges[k], p.batch.graphs[0])
+                states.append(found[: p.count])
+            h = torch.cat(states)
         return h
 
 
-def partitioned(net: TransformerNet, x: Tensor, batch: Batch, parts: int) -> Tensor:
-    """The states of one case as `net.states` gives them, layer by layer in `parts` of its nodes,
-    each with the previous states of those it sees; sums over nodes are added up. Memory is that
-    of the states between layers and of one part, on the way back, too."""
-    cuts = [len(x) * k // parts for k in range(parts + 1)]
-    pieces = [_Piece(batch, first, last) for first, last in pairwise(cuts)]
-    h = torch.cat([net.encoder(x[p.first : p.last]) for p in pieces])
-    for block in net.blocks:
-        sums = None
-        if block.tokens is not None:
-            found = [_kept(block.gathered, h[p.first : p.last], p.own) for p in pieces]
-            sums = tuple(sum(part) for part in zip(*found, strict=True))
-        h = torch.cat([_kept(block.local, h[p.seen], sums, p.batch)[: p.count] for p in pieces])
-    return h
-
-
-def _kept(function, *given):  # type: ignore[no-untyped-def]
+def kept(function: Callable[..., Any], *given: Any) -> Any:
     """What a function gives, computed again on the way back instead of kept."""
     if torch.is_grad_enabled():
         return checkpoint(function, *given, use_reentrant=False)
     return function(*given)
 
 
-class _Piece:
+class Piece:
     """Nodes `first` to `last` of a case, and behind them the others they see; those see nobody."""
 
     def __init__(self, batch: Batch, first: int, last: int) -> None:

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from fieldcast.meshes import Case, Cases, Predictions, Sample, Samples
 from fieldcast.meshes.packed import PackedEstimate, split_by_nodes
 
 from .features import Features
-from .graph import Graph, packed
-from .graph_data import Reading, Site, check_served, described, packed_outputs, place
-from .graph_layers import Batch
+from .graph import Graph
+from .graph_data import Reading, check_served, described, packed_outputs, place
 from .graph_network import GraphNet
+from .graph_objective import NODES, GraphObjective, GraphTraining
+from .graph_sites import Sites, batch_of, outputs_of
 from .guard import Guard
 from .pod_network import FEW, HELD, told
 from .signature import Signature, describe
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
-from .training import Descent, Objective, train
+from .training import train
 
-NODES = 8192
-"""Nodes that are answered together: more are no faster on a CPU."""
 MOST_HELD = 100
 """More samples are not held out to select by."""
 TRIED, STATES = 2, 20
 """Steps from which the time of training is told, and states of a node that a layer keeps."""
-SITES = 64
-"""Meshes whose graphs a predictor keeps."""
 
 
 class GraphSurrogate(Surrogate):
@@ -41,6 +37,7 @@ class GraphSurrogate(Surrogate):
 
     any_mesh: ClassVar[bool] = True
     tolerance: ClassVar[float] = 1e-5
+    room: int
 
     @property
     @abstractmethod
@@ -51,6 +48,11 @@ class GraphSurrogate(Surrogate):
     def network(self, reading: Reading, sharing: bool) -> GraphNet:
         """With random weights, from the global generator. `sharing`: nodes are to hear of all
         others."""
+
+    def _network(self, reading: Reading, sharing: bool) -> GraphNet:
+        net = self.network(reading, sharing)
+        net.room = self.room
+        return net
 
     @abstractmethod
     def graphs(self, graph: Graph) -> tuple[Graph, ...]:
@@ -107,7 +109,7 @@ class GraphSurrogate(Surrogate):
         """The network, and what to say of its training."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net = self.network(objective.reading, sharing)
+            net = self._network(objective.reading, sharing)
         found = train(net, objective, self.training.descent, seed=seed, progress=progress)
         fit = {
             "parameters": sum(p.numel() for p in net.parameters()),
@@ -121,8 +123,13 @@ class GraphSurrogate(Surrogate):
         """How cases are read, and the graphs of all meshes."""
         signature = Signature.of(samples)
         check_served(signature)
+        if self.training.sampled and signature.scalars:
+            raise ValueError(
+                f"expected no scalars with sampled={self.training.sampled}: a part of a mesh can't "
+                f"tell {sorted(signature.scalars)}; leave them out or set sampled=0"
+            )
         regions = tuple(sorted({name for s in samples for name in s.case.mesh.regions}))
-        sites = Sites(self, regions, len(samples))
+        sites = Sites(self.graphs, regions, len(samples))
         for k, case in enumerate(samples.cases):
             sites.placed(case.mesh)
             progress("graphs", k + 1, len(samples))
@@ -136,7 +143,7 @@ class GraphSurrogate(Surrogate):
         few = Samples.pack(list(samples[: descent.batch]))
         reading, sites = self._read(few)
         sharing = self.wants_sharing([p.graphs[0] for p in sites.some()])
-        net, cpu = self.network(reading, sharing), torch.device("cpu")
+        net, cpu = self._network(reading, sharing), torch.device("cpu")
         items = [sites.item(reading, s, cpu) for s in few]
         objective = GraphObjective(reading, items, [], self.training, 0, _in_turn(len(items)))
         times = []
@@ -152,24 +159,12 @@ class GraphSurrogate(Surrogate):
         parts = state.parts()
         reading = Reading.restored(signature, parts["reading"])
         sharing = bool(parts["network"].values["sharing"])
-        net = self.network(reading, sharing)
+        net = self._network(reading, sharing)
         arrays = parts["network"].arrays
         net.load_state_dict({k: torch.as_tensor(np.array(a)) for k, a in arrays.items()})
         features = Features.restored(parts["features"])
         guard = Guard.restored(parts["guard"], features)
         return GraphPredictor(self, signature, card, reading, net.eval(), sharing, features, guard)
-
-
-@dataclass(frozen=True)
-class GraphTraining:
-    """`descent` and, of outputs that are known fields, too: `noise` that is added to them, in their
-    standard deviations, and to be undone; the share of steps that are `pushed`, started from the
-    network's own answer; and where they are `held`: "region" or "field@region"."""
-
-    descent: Descent
-    noise: float
-    pushed: float
-    held: tuple[str, ...]
 
 
 def _split(
@@ -199,265 +194,6 @@ def _in_turn(count: int) -> list[int]:
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
-    """A mesh, ready for a network."""
-
-    site: Site
-    graphs: tuple[Graph, ...]
-    points: Tensor
-    cells: tuple[Tensor, Tensor, Tensor]
-
-    def cell_means(self, values: Tensor) -> Tensor:
-        """The mean of values (node, column) over the nodes of each cell."""
-        row, node, weight = self.cells
-        total = values.new_zeros(self.site.to_cells.shape[0], values.shape[1])
-        return total.index_add(0, row, values[node] * weight[:, None])
-
-    def to(self, device: torch.device) -> Placed:
-        """Elsewhere."""
-        graphs = tuple(g.to(device) for g in self.graphs)
-        row, node, weight = (t.to(device) for t in self.cells)
-        return Placed(self.site, graphs, self.points.to(device), (row, node, weight))
-
-
-@dataclass(frozen=True, eq=False)
-class Item:
-    """A sample as tensors: inputs (node, column); of each field targets (entity, component), and
-    (entity, 1) the weight of each entity's square in the mean, 0 where it is held; scalars."""
-
-    placed: Placed
-    x: Tensor
-    targets: tuple[Tensor, ...]
-    weights: tuple[Tensor, ...]
-    scalars: Tensor
-
-
-class Sites:
-    """Graphs of meshes, the last few kept."""
-
-    def __init__(
-        self, recipe: GraphSurrogate, regions: tuple[str, ...] = (), room: int = SITES
-    ) -> None:
-        self.recipe, self.regions, self.room = recipe, regions, room
-        self._kept: dict[str, Placed] = {}
-        self._moved: dict[tuple[int, torch.device], tuple[Placed, Placed]] = {}
-
-    def placed(self, mesh: Any) -> Placed:
-        """Of a mesh."""
-        found = self._kept.pop(mesh.id, None)
-        if found is None:
-            site = Site.of(mesh, self.regions)
-            graphs = self.recipe.graphs(site.graph)
-            for graph in graphs:
-                # Known before graphs are packed, so that the pack need not find it.
-                _ = graph.transpose
-            matrix = site.to_cells.tocoo()
-            cells = tuple(torch.as_tensor(np.asarray(a)) for a in (*matrix.coords, matrix.data))
-            points = torch.as_tensor(site.points, dtype=torch.float32)
-            row, node, weight = cells[0].long(), cells[1].long(), cells[2].float()
-            found = Placed(site, graphs, points, (row, node, weight))
-        self._kept[mesh.id] = found
-        while len(self._kept) > self.room:
-            gone = self._kept.pop(next(iter(self._kept)))
-            for key in [key for key in self._moved if key[0] == id(gone)]:
-                del self._moved[key]
-        return found
-
-    def of(self, cases: Sequence[Case]) -> dict[str, Site]:
-        """The sites of all cases, by mesh."""
-        return {case.mesh.id: self.placed(case.mesh).site for case in cases}
-
-    def some(self) -> list[Placed]:
-        """A few of those that are kept, the largest among them."""
-        by_size = sorted(self._kept.values(), key=lambda p: -len(p.points))
-        return by_size[:4]
-
-    def item(self, reading: Reading, sample: Sample, device: torch.device) -> Item:
-        """A sample as tensors."""
-        placed = self.placed(sample.case.mesh)
-        *targets, scalars = reading.targets(sample, placed.site)
-        weights = []
-        for name, target in zip(reading.signature.fields, targets, strict=True):
-            free = ~reading.kept(name, placed.site)[:, None]
-            share = free / max(free.sum() * target.shape[1], 1)
-            weights.append(torch.as_tensor(share, dtype=torch.float32).to(device))
-        x = reading.inputs(sample.case, placed.site)
-        return Item(
-            self.there(placed, device),
-            x.to(device),
-            tuple(t.to(device) for t in targets),
-            tuple(weights),
-            scalars.to(device),
-        )
-
-    def there(self, placed: Placed, device: torch.device) -> Placed:
-        """The same on a device, moved once."""
-        if device == placed.points.device:
-            return placed
-        key = (id(placed), device)
-        if key not in self._moved:
-            self._moved[key] = (placed, placed.to(device))
-        return self._moved[key][1]
-
-
-def batch_of(placed: Sequence[Placed]) -> Batch:
-    """Several meshes side by side."""
-    graphs = tuple(packed(same) for same in zip(*(p.graphs for p in placed), strict=True))
-    sizes = tuple(len(p.points) for p in placed)
-    return Batch(graphs, sizes, torch.cat([p.points for p in placed]))
-
-
-def outputs_of(
-    reading: Reading, net: nn.Module, x: Tensor, batch: Batch, placed: Sequence[Placed]
-) -> tuple[list[Tensor], Tensor]:
-    """The fields of all cases one behind the other, standardised, (entity, component), and the
-    scalars (case, scalar)."""
-    nodes, scalars = net(x, batch)
-    fields = []
-    parts = torch.split(nodes, reading.channels(), dim=1) if nodes.shape[1] else ()
-    for kind, values in zip(reading.signature.fields.values(), parts, strict=True):
-        if kind.on == "cell":
-            own = torch.split(values, list(batch.sizes))
-            values = torch.cat([p.cell_means(v) for p, v in zip(placed, own, strict=True)])
-        fields.append(values)
-    return fields, scalars
-
-
-class _Together:
-    """Several samples as one batch."""
-
-    def __init__(self, items: Sequence[Item]) -> None:
-        self.x = torch.cat([item.x for item in items])
-        self.targets = [torch.cat(p) for p in zip(*(i.targets for i in items), strict=True)]
-        self.weights = [torch.cat(p) for p in zip(*(i.weights for i in items), strict=True)]
-        self.scalars = torch.cat([item.scalars for item in items])
-        self.placed = [item.placed for item in items]
-
-    def outputs(self, reading: Reading, net: nn.Module) -> tuple[list[Tensor], Tensor]:
-        """As `outputs_of`."""
-        return outputs_of(reading, net, self.x, batch_of(self.placed), self.placed)
-
-    def disturb(self, reading: Reading, offs: Mapping[str, Tensor]) -> None:
-        """Move known fields that are predicted, where they are free; targets undo it."""
-        end, names = self.x.shape[1], list(reading.signature.fields)
-        for name in reversed(list(reading.signature.known)):
-            start = end - reading.signature.known[name].components
-            if name in offs:
-                off, k = offs[name], names.index(name)
-                if reading.signature.fields[name].on == "cell":
-                    own = torch.split(off, [len(p.points) for p in self.placed])
-                    pairs = zip(self.placed, own, strict=True)
-                    moved = torch.cat([p.cell_means(o) for p, o in pairs])
-                else:
-                    off = moved = off * (self.weights[k] > 0)
-                self.x[:, start:end] += off
-                self.targets[k] = self.targets[k] - moved * torch.as_tensor(reading.ratio(name)).to(
-                    off
-                )
-            end = start
-
-
-class GraphObjective(Objective):
-    """The mean over outputs of the mean square error, standardised, held nodes left out.
-
-    Known fields that are predicted are disturbed, and targets undo it: by noise, and in a share of
-    the steps by the network's own error of the step `before` (the pushforward of Brandstetter et
-    al. 2022, arXiv:2202.03376).
-    """
-
-    def __init__(
-        self,
-        reading: Reading,
-        own: list[Item],
-        held: list[Item],
-        training: GraphTraining,
-        seed: int,
-        before: Sequence[int],
-    ) -> None:
-        self.reading, self.own, self.held = reading, own, held
-        self.training, self.seed, self.before = training, seed, before
-
-    @property
-    def cases(self) -> int:
-        return len(self.own)
-
-    def loss(self, module: nn.Module, rows: Tensor) -> Tensor:
-        together = _Together([self.own[i] for i in rows.tolist()])
-        noise, pushed = self.training.noise, self.training.pushed
-        if (noise or pushed) and self.reading.differences:
-            steps: Tensor = dict(module.named_buffers())["steps"]
-            steps += 1
-            seed = (self.seed << 32) + int(steps)
-            chosen = np.random.default_rng(seed).random(len(rows)) < pushed
-            parents = [
-                self.own[self.before[i]] if push and self.before[i] >= 0 else None
-                for i, push in zip(rows.tolist(), chosen, strict=True)
-            ]
-            if any(parents):
-                together.disturb(self.reading, self._errors(module, together, parents))
-            if noise:
-                generator = torch.Generator(together.x.device).manual_seed(seed)
-                together.disturb(self.reading, self._noise(together, generator))
-        return self._square(module, together)
-
-    def _square(self, module: nn.Module, given: _Together) -> Tensor:
-        """The mean over cases and outputs."""
-        fields, scalars = given.outputs(self.reading, module)
-        total = given.x.new_zeros(())
-        for values, truth, weight in zip(fields, given.targets, given.weights, strict=True):
-            total = total + (weight * (values - truth) ** 2).sum()
-        if scalars.shape[1]:
-            total = total + (scalars - given.scalars).square().mean(1).sum()
-        return total / (len(given.placed) * (len(fields) + bool(scalars.shape[1])))
-
-    def _noise(self, given: _Together, generator: torch.Generator) -> dict[str, Tensor]:
-        """Of each output that is known, too, in its standard deviations as known field, at
-        nodes."""
-        known, x = self.reading.signature.known, given.x
-        return {
-            name: self.training.noise
-            * torch.randn((len(x), known[name].components), generator=generator, device=x.device)
-            for name in self.reading.differences
-        }
-
-    @torch.no_grad()
-    def _errors(
-        self, module: nn.Module, given: _Together, parents: Sequence[Item | None]
-    ) -> dict[str, Tensor]:
-        """The same of the network's own errors in the step before, 0 where there is none."""
-        there = _Together([item for item in parents if item is not None])
-        fields, _ = there.outputs(self.reading, module)
-        found = {}
-        names = list(self.reading.signature.fields)
-        sizes = [0 if item is None else len(item.x) for item in parents]
-        for name in self.reading.differences:
-            k = names.index(name)
-            if self.reading.signature.fields[name].on == "cell":
-                continue
-            ratio = self.reading.ratio(name)
-            off = (fields[k] - there.targets[k]) / torch.as_tensor(ratio).to(given.x)
-            parts = iter(torch.split(off, [size for size in sizes if size]))
-            found[name] = torch.cat(
-                [
-                    next(parts) if size else off.new_zeros(len(p.points), off.shape[1])
-                    for size, p in zip(sizes, given.placed, strict=True)
-                ]
-            )
-        return found
-
-    @torch.no_grad()
-    def error(self, module: nn.Module) -> float:
-        if not self.held:
-            return float("nan")
-        parts = split_by_nodes([len(item.x) for item in self.held], NODES)
-        squares = [
-            self._square(module, _Together([self.held[i] for i in part])) * len(part)
-            for part in parts
-        ]
-        return float(sum(squares) / len(self.held)) ** 0.5
-
-
-@dataclass(frozen=True, eq=False)
 class GraphPredictor(Predictor):
     """A trained network on graphs."""
 
@@ -471,7 +207,7 @@ class GraphPredictor(Predictor):
     def __post_init__(self) -> None:
         if not isinstance(self.recipe, GraphSurrogate):
             raise TypeError(f"expected a GraphSurrogate, got {type(self.recipe).__name__}")
-        object.__setattr__(self, "sites", Sites(self.recipe, self.reading.regions))
+        object.__setattr__(self, "sites", Sites(self.recipe.graphs, self.reading.regions))
 
     def answer(self, cases: Cases, device: str | None) -> Predictions:
         where = torch.device(device or "cpu")

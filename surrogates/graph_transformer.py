@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from .graph import Graph
 from .graph_data import Reading
 from .graph_layers import Block, MaskedAttention, Rotary
-from .graph_network import GraphNet, TransformerNet
+from .graph_network import ROOM, GraphNet, TransformerNet
+from .graph_objective import GraphTraining
 from .graph_options import GlobalNodes, Reach, Slices
-from .graph_surrogate import GraphSurrogate, GraphTraining
+from .graph_surrogate import GraphSurrogate
 from .training import Descent
 
 SIZES = {"S": (10, 64), "M": (15, 128), "L": (15, 256), "XL": (15, 512)}
@@ -33,7 +34,9 @@ class GraphTransformer(GraphSurrogate):
     deviations) is added in training, to be undone, and a share `pushed` of the steps in time
     starts from the network's own answer: what `Rollout` needs. `reach` says whom nodes see,
     `sharing` how they hear of those beyond the reach of all layers, `rotary` turns queries and
-    keys by where they lie. `recompute` saves memory in training. `backend` as in `attention`.
+    keys by where they lie. `recompute` saves memory in training; meshes of more than `room`
+    nodes are worked in parts, layer by layer, with the same answer; with `sampled` a step of
+    training looks at no more nodes of a mesh than that. `backend` as in `attention`.
     """
 
     depth: int = 10
@@ -47,6 +50,8 @@ class GraphTransformer(GraphSurrogate):
     held: tuple[str, ...] = ()
     recompute: bool = False
     backend: str = "auto"
+    sampled: int = 0
+    room: int = ROOM
     descent: Descent = field(default_factory=default_descent)
 
     def __post_init__(self) -> None:
@@ -66,7 +71,7 @@ class GraphTransformer(GraphSurrogate):
 
     @property
     def training(self) -> GraphTraining:
-        return GraphTraining(self.descent, self.noise, self.pushed, self.held)
+        return GraphTraining(self.descent, self.noise, self.pushed, self.held, self.sampled)
 
     def graphs(self, graph: Graph) -> tuple[Graph, ...]:
         return self.reach.graphs(graph)

@@ -8,26 +8,30 @@ from dataclasses import dataclass, field
 
 from .graph import Graph
 from .graph_data import Reading
-from .graph_network import GraphNet, MessageNet
-from .graph_surrogate import GraphSurrogate, GraphTraining
+from .graph_network import ROOM, GraphNet, MessageNet
+from .graph_objective import GraphTraining
+from .graph_surrogate import GraphSurrogate
 from .graph_transformer import default_descent
 from .training import Descent
 
 
 @dataclass(frozen=True)
 class MeshGraphNet(GraphSurrogate):
-    """`depth` layers of `width` channels; `noise`, `pushed` and `held` as in `GraphTransformer`."""
+    """`depth` layers of `width` channels; `noise`, `pushed`,
+    `held`, `sampled` and `room` as in `GraphTransformer`."""
 
     depth: int = 10
     width: int = 64
     noise: float = 0.0
     pushed: float = 0.0
     held: tuple[str, ...] = ()
+    sampled: int = 0
+    room: int = ROOM
     descent: Descent = field(default_factory=default_descent)
 
     @property
     def training(self) -> GraphTraining:
-        return GraphTraining(self.descent, self.noise, self.pushed, self.held)
+        return GraphTraining(self.descent, self.noise, self.pushed, self.held, self.sampled)
 
     def graphs(self, graph: Graph) -> tuple[Graph, ...]:
         return (graph,)

@@ -14,9 +14,9 @@ from fieldcast.meshes import Case, Field, Mesh, Sample
 from fieldcast.surrogates import Descent, GraphTransformer, MeshGraphNet
 from fieldcast.surrogates.graph_data import Scaling
 from fieldcast.surrogates.graph_layers import Message, Rotary
-from fieldcast.surrogates.graph_network import partitioned
+from fieldcast.surrogates.graph_objective import GraphObjective
 from fieldcast.surrogates.graph_options import GlobalNodes, Reach, Slices
-from fieldcast.surrogates.graph_surrogate import batch_of
+from fieldcast.surrogates.graph_sites import Together, batch_of
 
 FEW = Descent(steps=3, batch=2, every=3)
 OPTIONS = {
@@ -74,23 +74,23 @@ def test_another_numbering_of_the_points_gives_the_same(predictor):
     assert other.scalars["top"].mean == pytest.approx(one.scalars["top"].mean, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "messages"])
-def test_parts_of_a_mesh_give_what_the_whole_gives_and_its_gradients(name):
-    predictor = trained(name)
-    case = sample(square(9, 3), 1.4).case
-    placed = predictor.sites.placed(case.mesh)
+def test_parts_of_a_mesh_give_what_the_whole_gives_and_its_gradients(predictor):
+    cases = [sample(mesh, 1.4).case for mesh in (square(9, 3), square(4, 1), ring(4, 2, 0.3))]
+    placed = [predictor.sites.placed(case.mesh) for case in cases]
     # In double precision, so that the order of sums does not hide an error.
-    x, net = predictor.reading.inputs(case, placed.site).double(), deepcopy(predictor.net).double()
-    batch = batch_of([placed])
+    inputs = [predictor.reading.inputs(c, p.site) for c, p in zip(cases, placed, strict=True)]
+    x, net = torch.cat(inputs).double(), deepcopy(predictor.net).double()
+    batch = batch_of(placed)
     batch = replace(batch, points=batch.points.double())
     found = []
-    for states in (net.states, lambda x, batch: partitioned(net, x, batch, 4)):
+    for room in (1000, 23):
+        net.room = room
         net.zero_grad()
-        inputs = x.clone().requires_grad_()
-        h = states(inputs, batch)
-        h.square().sum().backward()
-        grads = [p.grad.clone() for p in net.blocks.parameters()]
-        found.append([h.detach(), inputs.grad, *grads])
+        given = x.clone().requires_grad_()
+        outputs = net(given, batch)
+        sum(out.square().sum() for out in outputs).backward()
+        grads = [p.grad.clone() for p in net.parameters()]
+        found.append([*(out.detach() for out in outputs), given.grad, *grads])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -212,3 +212,64 @@ def test_series_and_parts_are_refused():
     with pytest.raises(ValueError, match="expected a size of"):
         GraphTransformer.sized("XXL")
     assert GraphTransformer.sized("L").width == 256
+
+
+def steps(on="point"):
+    """Two steps of one run: u grows by a tenth each."""
+    mesh = regions(square(6, 0))
+    count = len(mesh.points) if on == "point" else mesh.n_cells
+    states = [np.random.default_rng(0).normal(1.0, 1.0, count) * 1.1**k for k in range(3)]
+    fields = [Field.steady(u, "K", on) for u in states]
+    return [Sample(Case(mesh, {}, {"u": fields[k]}), {"u": fields[k + 1]}) for k in range(2)]
+
+
+def test_a_pushed_step_starts_from_the_answer_of_the_step_before_and_aims_at_the_truth():
+    made = steps()
+    recipe = GraphTransformer(2, 16, 2, pushed=1.0, held=("left",), descent=FEW)
+    predictor = recipe.fit_steps(made, [-1, 0])
+    site, cpu = predictor.sites.placed(made[0].case.mesh).site, torch.device("cpu")
+    items = [predictor.sites.item(predictor.reading, s, cpu) for s in made]
+    objective = GraphObjective(predictor.reading, items, [], recipe.training, 0, [-1, 0])
+    given = Together([items[1]])
+    given.disturb(predictor.reading, objective._errors(predictor.net, given, [items[0]]))
+    [answer] = predictor.predict([made[0].case])
+    scalings = predictor.reading.scalings
+    start = scalings["known u"].inverse(given.x[:, -1:].double().numpy())
+    expected = answer.mean["u"].values[0][site.order]
+    free = np.setdiff1d(np.arange(len(expected)), made[0].case.mesh.regions["left"])
+    free = np.argsort(site.order)[free]
+    np.testing.assert_allclose(start[free], expected[free], atol=1e-5)
+    step = scalings["field u"].inverse(given.targets[0].double().numpy())
+    truth = made[1].fields["u"].values[0][site.order]
+    np.testing.assert_allclose((start + step)[free], truth[free], atol=1e-5)
+    assert recipe.fit_steps(made, [-1, -1]).card.fit["training"] is not None
+
+
+@pytest.mark.parametrize("on", ["point", "cell"])
+def test_a_part_of_a_mesh_is_what_it_is_in_the_whole(on):
+    recipe = GraphTransformer(2, 16, 2, sampled=15, sharing=None, descent=FEW)
+    made = steps(on)
+    predictor = recipe.fit(made)
+    item = predictor.sites.item(predictor.reading, made[0], torch.device("cpu"))
+    kinds = list(predictor.signature.fields.values())
+    part = item.part(kinds, 5, 30)
+    whole = predictor.sites.there(item.placed, torch.device("cpu"))
+    assert part.placed.graphs[0].edges < whole.graphs[0].edges
+    assert float(part.weights[0].sum()) == pytest.approx(1.0)
+    if on == "point":
+        weighed = part.weights[0][:, 0] > 0
+        torch.testing.assert_close(part.targets[0], item.targets[0][5:30])
+        assert 0 < int(weighed.sum()) < 25
+        same = part.placed.graphs[0].degree == whole.graphs[0].degree[5:30]
+        assert torch.equal(weighed, same)
+    else:
+        values = torch.randn(len(item.x), 2)
+        means = whole.cell_means(values)
+        _, _, cells = item.placed.part(5, 30)
+        torch.testing.assert_close(part.placed.cell_means(values[5:30]), means[cells])
+        torch.testing.assert_close(part.targets[0], item.targets[0][cells])
+
+
+def test_parts_cannot_tell_scalars():
+    with pytest.raises(ValueError, match="expected no scalars with sampled=15"):
+        GraphTransformer(2, 16, 2, sampled=15, descent=FEW).fit(family())
