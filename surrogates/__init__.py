@@ -5,6 +5,15 @@ from .bundle import load
 from .conformal import Conformal
 from .ensemble import Ensemble
 from .gp import Training
+from .graph_options import (
+    Contact,
+    GlobalNodes,
+    Masking,
+    MultiNode,
+    Reach,
+    Slices,
+    Temporal,
+)
 from .graph_transformer import GraphTransformer
 from .mesh_graph_net import MeshGraphNet
 from .mmgp import MMGP
@@ -16,18 +25,25 @@ from .training import Descent
 __all__ = [
     "MMGP",
     "Conformal",
+    "Contact",
     "Descent",
     "Differentiable",
     "Ensemble",
+    "GlobalNodes",
     "GraphTransformer",
+    "Masking",
     "MeanField",
     "MeshGraphNet",
+    "MultiNode",
     "NearestCase",
     "PodNetwork",
     "PodRidge",
     "Predictor",
+    "Reach",
     "Rollout",
+    "Slices",
     "Surrogate",
+    "Temporal",
     "Training",
     "load",
 ]

@@ -130,20 +130,21 @@ class Graph:
         (member, most) padded with 0, both int64, and which are there (member, most)."""
         if count not in self._buckets:
             order = torch.argsort(self.degree, stable=True)
-            self._buckets[count] = [self._padded(rows) for rows in order.chunk(count)]
+            self._buckets[count] = [(rows, *self.lists(rows)) for rows in order.chunk(count)]
         return self._buckets[count]
 
     @cached_property
     def _buckets(self) -> dict[int, list[tuple[Tensor, Tensor, Tensor]]]:
         return {}
 
-    def _padded(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def lists(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The neighbours of some nodes (row, most), int64, padded with 0, and which are there."""
         degree = self.degree[rows]
         # Lists of two at least: a compiled loop over one is another program.
         place = torch.arange(max(int(degree.max()), 2), device=self.device)
         there = place < degree[:, None]
         edge = torch.where(there, self.start[rows][:, None] + place, 0)
-        return rows, torch.where(there, self.column[edge].long(), 0), there
+        return torch.where(there, self.column[edge].long(), 0), there
 
     def to(self, device: torch.device | str | None) -> Graph:
         """The same elsewhere; the same object where it lies there already."""

@@ -78,12 +78,13 @@ class Scaling:
 @dataclass(frozen=True, eq=False)
 class Site:
     """A mesh as a network sees it, its nodes in an order in which neighbours are close: `order`,
-    the `graph`, coordinates in mean edge lengths, what of its inputs the mesh alone tells (node,
-    column), and the matrix that takes the mean over each cell's nodes."""
+    the `graph`, coordinates in mean edge lengths, that `length` [m], what of its inputs the mesh
+    alone tells (node, column), and the matrix that takes the mean over each cell's nodes."""
 
     order: np.ndarray
     graph: Graph
     points: Float[np.ndarray, "node dim"]
+    length: float
     columns: Float[np.ndarray, "node column"]
     to_cells: csr_array
 
@@ -97,8 +98,9 @@ class Site:
         if len(edges):
             length = float(np.linalg.norm(np.diff(mesh.points[edges], axis=1), axis=2).mean())
         columns = np.hstack([mesh.points, _rim(mesh), _flags(mesh, regions)])[order]
-        points = (mesh.points - mesh.points.mean(axis=0))[order] / max(length, 1e-300)
-        return cls(order, graph.reordered(order), points, columns, _cell_means(mesh, order))
+        length = max(length, 1e-300)
+        points = (mesh.points - mesh.points.mean(axis=0))[order] / length
+        return cls(order, graph.reordered(order), points, length, columns, _cell_means(mesh, order))
 
 
 def _rim(mesh: Mesh) -> Float[np.ndarray, "node column"]:

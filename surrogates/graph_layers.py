@@ -24,7 +24,8 @@ TINY = 1e-8
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Graphs side by side: `graphs[0]` of the edges, others of further reach; `sizes` nodes of each
-    case; `points` (node, dim) in lengths of a mean edge."""
+    case; `points` (node, dim) in lengths of a mean edge, of the mesh and behind them where nodes
+    lie now if that is known (then dim is twice that of space)."""
 
     graphs: tuple[Graph, ...]
     sizes: tuple[int, ...]
@@ -114,7 +115,7 @@ class Rotary(nn.Module):
 
     def __init__(self, channels: int, dim: int, base: float = 1000.0) -> None:
         super().__init__()
-        self.pairs = channels // (2 * dim)
+        self.dim, self.pairs = dim, channels // (2 * dim)
         if not self.pairs:
             raise ValueError(
                 f"expected at least {2 * dim} channels per head for {dim} coordinates, got "
@@ -125,7 +126,7 @@ class Rotary(nn.Module):
 
     def forward(self, x: Tensor, points: Tensor) -> Tensor:
         rates: Tensor = self.get_buffer("rates").to(x)
-        angle = (points.to(x)[:, :, None] * rates).flatten(1)[:, None]
+        angle = (points[:, : self.dim].to(x)[:, :, None] * rates).flatten(1)[:, None]
         count = angle.shape[-1]
         first, second, rest = x[..., :count], x[..., count : 2 * count], x[..., 2 * count :]
         cos, sin = angle.cos(), angle.sin()
@@ -261,6 +262,42 @@ class Block(nn.Module):
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:
         return self.local(h, self.gathered(h, batch), batch)
+
+
+class TemporalBlock(nn.Module):
+    """before + g Attn(after; keys of before) =: c, then c + MLP[c, before], the gate g by both
+    (Garnier et al. 2026, arXiv:2605.01542)."""
+
+    def __init__(self, width: int, heads: int, backend: str) -> None:
+        super().__init__()
+        self.heads, self.backend = heads, backend
+        self.asked, self.key = nn.Linear(width, width), nn.Linear(width, width)
+        self.value, self.outer = nn.Linear(width, width), nn.Linear(width, width)
+        self.gate, self.both = mlp([2 * width, width, width]), mlp([2 * width, width, width])
+
+    def forward(self, before: Tensor, after: Tensor, batch: Batch) -> Tensor:
+        shape = (len(after), self.heads, -1)
+        q, v = (part(after).view(shape) for part in (self.asked, self.value))
+        found = attention(q, self.key(before).view(shape), v, batch.graphs[0], self.backend)
+        gate = torch.sigmoid(self.gate(torch.cat([after, before], dim=1)))
+        mixed = before + gate * self.outer(found.flatten(1))
+        return mixed + self.both(torch.cat([mixed, before], dim=1))
+
+
+class Star(nn.Module):
+    """One transformer layer over a node's state and what is known of its neighbours."""
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, 0.0, batch_first=True, norm_first=True
+        )
+
+    def forward(self, centre: Tensor, around: Tensor, there: Tensor) -> Tensor:
+        """States of neighbours (centre, neighbour, width)."""
+        tokens = torch.cat([centre[:, None], around], dim=1)
+        absent = torch.cat([torch.zeros_like(there[:, :1]), ~there], dim=1)
+        return self.layer(tokens, src_key_padding_mask=absent)[:, 1:]
 
 
 class Message(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .graph import Graph
-from .graph_layers import Batch, Block, Message, RmsNorm, mlp
+from .graph_layers import Batch, Block, Message, RmsNorm, Star, TemporalBlock, mlp
 
 ROOM = 100_000
 """Nodes that are worked at a time."""
@@ -21,7 +21,8 @@ ROOM = 100_000
 
 class GraphNet(nn.Module):
     """From inputs (node, column) to outputs of nodes (node, channel) and of cases (case, scalar).
-    `steps` counts losses, for noise that depends on the step. More than `room` nodes are worked in
+    `steps` counts losses, for noise that depends on the step; `star` is there for MultiNode. More
+    than `room` nodes are worked in
     parts, layer by layer, each part with the previous states of those it sees: the same answer, in
     the memory of the states between layers and of one part, on the way back, too."""
 
@@ -30,6 +31,8 @@ class GraphNet(nn.Module):
         self.width, self.room = width, ROOM
         self.decoder = mlp([width] * 4 + [outputs]) if outputs else None
         self.summary = mlp([width, width, scalars]) if scalars else None
+        self.encoder: nn.Module = nn.Identity()
+        self.star: Star | None = None
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -45,35 +48,67 @@ class GraphNet(nn.Module):
     def states_in_parts(self, x: Tensor, pieces: Sequence[Piece]) -> Tensor:
         """The same of one case."""
 
-    def forward(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, batch: Batch, centres: Tensor | None = None
+    ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]:
+        h = self.hidden(x, batch)
+        outputs = (self.decoded(h), self.summarised(h, batch))
+        return outputs if centres is None else (*outputs, self.around(x, h, batch, centres))
+
+    def hidden(self, x: Tensor, batch: Batch) -> Tensor:
+        """States after the last layer, in parts where there are many nodes."""
         if len(x) <= self.room:
-            return self.decoded(self.states(x, batch), batch)
+            return self.states(x, batch)
         every = zip(torch.split(x, list(batch.sizes)), batch.cases(), strict=True)
-        found = [self._one(part, case) for part, case in every]
-        return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
+        return torch.cat([self._hidden_alone(part, case) for part, case in every])
 
-    def _one(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        if len(x) <= self.room:
-            return self.decoded(self.states(x, batch), batch)
-        count = -(-len(x) // self.room)
-        cuts = [len(x) * k // count for k in range(count + 1)]
-        h = self.states_in_parts(x, [Piece(batch, *ends) for ends in pairwise(cuts)])
-        nodes = h[:, :0]
-        if self.decoder is not None:
-            nodes = torch.cat([kept(self.decoder, h[p:q]) for p, q in pairwise(cuts)])
-        return nodes, self.decoded_cases(h, batch)
+    def _hidden_alone(self, x: Tensor, batch: Batch) -> Tensor:
+        cuts = self._cuts(len(x))
+        if len(cuts) == 2:
+            return self.states(x, batch)
+        return self.states_in_parts(x, [Piece(batch, *ends) for ends in pairwise(cuts)])
 
-    def decoded(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Outputs of nodes and of cases."""
-        nodes = h.new_zeros(len(h), 0) if self.decoder is None else self.decoder(h)
-        return nodes, self.decoded_cases(h, batch)
+    def _cuts(self, nodes: int) -> list[int]:
+        count = -(-nodes // self.room)
+        return [nodes * k // count for k in range(count + 1)]
 
-    def decoded_cases(self, h: Tensor, batch: Batch) -> Tensor:
+    def decoded(self, h: Tensor) -> Tensor:
+        """Outputs of nodes."""
+        if self.decoder is None:
+            return h[:, :0]
+        if len(h) <= self.room:
+            return self.decoder(h)
+        return torch.cat([kept(self.decoder, h[p:q]) for p, q in pairwise(self._cuts(len(h)))])
+
+    def summarised(self, h: Tensor, batch: Batch) -> Tensor:
         """Outputs of cases."""
         if self.summary is None:
             return h.new_zeros(len(batch.sizes), 0)
         total = h.new_zeros(len(batch.sizes), h.shape[1]).index_add(0, batch.case, h)
         return self.summary(total / torch.tensor(batch.sizes).to(h)[:, None])
+
+    def around(self, x: Tensor, h: Tensor, batch: Batch, centres: Tensor) -> Tensor:
+        """Outputs of the neighbours of some nodes, by those nodes' states (centre, neighbour,
+        channel)."""
+        if self.star is None or self.decoder is None:
+            raise TypeError("expected a network of nodes' outputs with MultiNode")
+        nodes, there = batch.graphs[0].lists(centres)
+        return self.decoder(self.star(h[centres], self.encoder(x[nodes]), there))
+
+
+class HiddenInputs(nn.Module):
+    """A network that fills in the inputs of nodes that are hidden; for training before training."""
+
+    def __init__(self, net: GraphNet, columns: int) -> None:
+        super().__init__()
+        self.net, self.instead = net, nn.Parameter(torch.zeros(columns))
+        self.filled = mlp([net.width, net.width, columns])
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor, batch: Batch, hidden: Tensor) -> Tensor:
+        """Inputs (hidden node, column)."""
+        shown = torch.where(hidden[:, None], self.instead, x)
+        return self.filled(self.net.hidden(shown, batch)[hidden])
 
 
 class TransformerNet(GraphNet):
@@ -81,47 +116,67 @@ class TransformerNet(GraphNet):
     `recompute` nothing but the states between blocks is kept for the way back."""
 
     def __init__(
-        self, columns: int, outputs: int, scalars: int, blocks: Sequence[Block], recompute: bool
+        self,
+        columns: int,
+        outputs: int,
+        scalars: int,
+        blocks: Sequence[Block],
+        recompute: bool = False,
+        temporal: TemporalBlock | None = None,
     ) -> None:
         width = len(blocks[0].before.scale)
         super().__init__(width, outputs, scalars)
         self.encoder = nn.Sequential(mlp([columns] + [width] * 4), RmsNorm(width))
         self.blocks = nn.ModuleList(blocks)
-        self.recompute = recompute
+        self.recompute, self.temporal = recompute, temporal
 
     @property
     def values_kept(self) -> int:
         return self.width * (1 if self.recompute else len(self.blocks))
 
     def states(self, x: Tensor, batch: Batch) -> Tensor:
-        h = self.encoder(x)
+        h = before = self.encoder(x)
         for block in self.blocks:
+            before = h
             if self.recompute and torch.is_grad_enabled():
                 h = checkpoint(block, h, batch, use_reentrant=False)
             else:
                 h = block(h, batch)
-        return h
+        return h if self.temporal is None else self.temporal(before, h, batch)
 
     def states_in_parts(self, x: Tensor, pieces: Sequence[Piece]) -> Tensor:
-        h = torch.cat([kept(self.encoder, x[p.first : p.last]) for p in pieces])
+        h = before = torch.cat([kept(self.encoder, x[p.first : p.last]) for p in pieces])
         for block in cast("Iterable[Block]", self.blocks):
-            sums = None
+            before, sums = h, None
             if block.tokens is not None:
                 found = [kept(block.gathered, h[p.first : p.last], p.own) for p in pieces]
                 sums = tuple(sum(part) for part in zip(*found, strict=True))
             h = torch.cat([kept(block.local, h[p.seen], sums, p.batch)[: p.count] for p in pieces])
-        return h
+        if self.temporal is None:
+            return h
+        ends = [kept(self.temporal, before[p.seen], h[p.seen], p.batch) for p in pieces]
+        return torch.cat([end[: p.count] for p, end in zip(pieces, ends, strict=True)])
 
 
 class MessageNet(GraphNet):
     """MeshGraphNet: nodes and edges, encoded, pass messages. Edges tell where the sender lies from
-    the receiver, and how far, in mean edge lengths."""
+    the receiver, and how far, in mean edge lengths; on the mesh and, with `now`, as nodes lie."""
 
-    def __init__(self, columns: int, outputs: int, scalars: int, dim: int, depth: int, width: int):
+    def __init__(
+        self,
+        columns: int,
+        outputs: int,
+        scalars: int,
+        layers: Sequence[Message],
+        dim: int,
+        now: bool = False,
+    ) -> None:
+        width = layers[0].edge.in_features
         super().__init__(width, outputs, scalars)
+        self.dim = dim
         self.encoder = nn.Sequential(mlp([columns] + [width] * 3), nn.LayerNorm(width))
-        self.edges = nn.Sequential(mlp([dim + 1] + [width] * 3), nn.LayerNorm(width))
-        self.layers = nn.ModuleList(Message(width) for _ in range(depth))
+        self.edges = nn.Sequential(mlp([(dim + 1) * (1 + now)] + [width] * 3), nn.LayerNorm(width))
+        self.layers = nn.ModuleList(layers)
 
     @property
     def values_kept(self) -> int:
@@ -136,7 +191,9 @@ class MessageNet(GraphNet):
     def _edges(self, batch: Batch) -> Tensor:
         graph = batch.graphs[0]
         gap = batch.points.index_select(0, graph.column) - batch.points.index_select(0, graph.row)
-        return self.edges(torch.cat([gap, gap.norm(dim=1, keepdim=True)], dim=1))
+        ways = torch.split(gap, self.dim, dim=1)
+        found = [part for way in ways for part in (way, way.norm(dim=1, keepdim=True))]
+        return self.edges(torch.cat(found, dim=1))
 
     def states_in_parts(self, x: Tensor, pieces: Sequence[Piece]) -> Tensor:
         h = torch.cat([kept(self.encoder, x[p.first : p.last]) for p in pieces])

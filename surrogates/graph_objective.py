@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fieldcast.meshes.packed import split_by_nodes
 
 from .graph_data import Reading
+from .graph_options import Masking, MultiNode
 from .graph_sites import Item, Together
 from .training import Descent, Objective
 
@@ -31,6 +32,8 @@ class GraphTraining:
     pushed: float
     held: tuple[str, ...]
     sampled: int
+    multi_node: MultiNode | None = None
+    masking: Masking | None = None
 
 
 class GraphObjective(Objective):
@@ -80,7 +83,9 @@ class GraphObjective(Objective):
             if noise:
                 generator = torch.Generator(together.x.device).manual_seed(seed)
                 together.disturb(self.reading, self._noise(together, generator))
-        return self._square(module, together)
+        if self.training.multi_node is None:
+            return self._square(module, together)
+        return self._square_around(module, together, self.training.multi_node, rng)
 
     def _span(self, nodes: int, rng: np.random.Generator) -> tuple[int, int] | None:
         """The nodes of a sample to look at; None: all."""
@@ -92,13 +97,40 @@ class GraphObjective(Objective):
 
     def _square(self, module: nn.Module, given: Together) -> Tensor:
         """The mean over cases and outputs."""
-        fields, scalars = given.outputs(self.reading, module)
+        return self._mean(given, *module(given.x, given.batch))
+
+    def _mean(self, given: Together, nodes: Tensor, scalars: Tensor) -> Tensor:
+        fields = given.fields(self.reading, nodes)
         total = given.x.new_zeros(())
         for values, truth, weight in zip(fields, given.targets, given.weights, strict=True):
             total = total + (weight * (values - truth) ** 2).sum()
         if scalars.shape[1]:
             total = total + (scalars - given.scalars).square().mean(1).sum()
         return total / (len(given.placed) * (len(fields) + bool(scalars.shape[1])))
+
+    def _square_around(
+        self, module: nn.Module, given: Together, multi: MultiNode, rng: np.random.Generator
+    ) -> Tensor:
+        """The same and, weighted, that of the outputs that random nodes tell of their
+        neighbours."""
+        graph = given.batch.graphs[0]
+        chosen = rng.choice(len(given.x), min(multi.centres, len(given.x)), replace=False)
+        centres = torch.as_tensor(chosen, device=given.x.device)
+        *outputs, around = module(given.x, given.batch, centres)
+        nodes, there = graph.lists(centres)
+        total = around.new_zeros(())
+        kinds = list(self.reading.signature.fields.values())
+        parts = torch.split(around, self.reading.channels(), dim=2)
+        for kind, values, truth, weight in zip(
+            kinds, parts, given.targets, given.weights, strict=True
+        ):
+            if kind.on == "cell":
+                continue
+            counted = (there & (weight[nodes, 0] > 0))[..., None]
+            square = (values - truth[nodes]) ** 2 * counted
+            each = square.sum((1, 2)) / (counted.sum((1, 2)) * values.shape[2]).clamp(min=1)
+            total = total + each.mean()
+        return self._mean(given, *outputs) + multi.weight * total / max(len(kinds), 1)
 
     def _noise(self, given: Together, generator: torch.Generator) -> dict[str, Tensor]:
         """Of each output that is known, too, in its standard deviations as known field, at
@@ -116,7 +148,7 @@ class GraphObjective(Objective):
     ) -> dict[str, Tensor]:
         """The same of the network's own errors in the step before, 0 where there is none."""
         there = Together([item for item in parents if item is not None])
-        fields, _ = there.outputs(self.reading, module)
+        fields = there.fields(self.reading, module(there.x, there.batch)[0])
         found = {}
         names = list(self.reading.signature.fields)
         sizes = [0 if item is None else len(item.x) for item in parents]
@@ -145,3 +177,34 @@ class GraphObjective(Objective):
             for part in parts
         ]
         return float(sum(squares) / len(self.held)) ** 0.5
+
+
+class MaskedObjective(Objective):
+    """The mean square error of inputs that are hidden, standardised."""
+
+    def __init__(self, own: list[Item], held: list[Item], share: float, seed: int) -> None:
+        self.own, self.held, self.share, self.seed = own, held, share, seed
+
+    @property
+    def cases(self) -> int:
+        return len(self.own)
+
+    def loss(self, module: nn.Module, rows: Tensor) -> Tensor:
+        steps: Tensor = dict(module.named_buffers())["steps"]
+        steps += 1
+        return self._square(module, [self.own[i] for i in rows.tolist()], int(steps))
+
+    def _square(self, module: nn.Module, items: Sequence[Item], step: int) -> Tensor:
+        given = Together(items)
+        rng = np.random.default_rng((self.seed << 32) + step)
+        hidden = rng.random(len(given.x)) < self.share
+        hidden[rng.integers(len(hidden))] = True
+        mask = torch.as_tensor(hidden, device=given.x.device)
+        return (module(given.x, given.batch, mask) - given.x[mask]).square().mean()
+
+    @torch.no_grad()
+    def error(self, module: nn.Module) -> float:
+        if not self.held:
+            return float("nan")
+        squares = [float(self._square(module, [item], k)) for k, item in enumerate(self.held)]
+        return float(np.mean(squares)) ** 0.5

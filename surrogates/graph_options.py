@@ -75,4 +75,46 @@ class GlobalNodes(Sharing):
         return GlobalTokens(width, heads, self.count)
 
 
-GROUPS = {"reach": Reach, "slices": Slices, "global_nodes": GlobalNodes}
+@dataclass(frozen=True)
+class Temporal:
+    """After the last block each node compares its state with the one before: values and queries
+    from after, keys from before, gated (Garnier et al. 2026, arXiv:2605.01542)."""
+
+
+@dataclass(frozen=True)
+class MultiNode:
+    """In training the states of `centres` random nodes must tell their neighbours' outputs, too,
+    with this `weight` (auxiliary multi-node prediction, arXiv:2605.01542)."""
+
+    centres: int = 256
+    weight: float = 0.2
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Before training, `steps` of filling in the inputs of a `share` of the nodes, which are hidden
+    (Garnier et al. 2025, arXiv:2501.08738)."""
+
+    share: float = 0.4
+    steps: int = 1000
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Nodes of `regions` and others see each other when closer than `radius` [m], where the known
+    field `position` says they are (the mesh's points if empty)."""
+
+    radius: float
+    regions: tuple[str, ...]
+    position: str = ""
+
+
+GROUPS = {
+    "reach": Reach,
+    "slices": Slices,
+    "global_nodes": GlobalNodes,
+    "temporal": Temporal,
+    "multi_node": MultiNode,
+    "masking": Masking,
+    "contact": Contact,
+}

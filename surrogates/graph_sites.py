@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fieldcast.meshes import Case, Sample
 
-from .graph import Graph, packed
+from .graph import Graph, packed, union, world
 from .graph_data import Reading, Site
 from .graph_layers import Batch
+from .graph_options import Contact
 from .signature import FieldKind
 
 SITES = 64
@@ -90,8 +91,15 @@ class Item:
 class Sites:
     """Graphs of meshes, the last few kept."""
 
-    def __init__(self, reach: Reach, regions: tuple[str, ...] = (), room: int = SITES) -> None:
+    def __init__(
+        self,
+        reach: Reach,
+        regions: tuple[str, ...] = (),
+        room: int = SITES,
+        contact: Contact | None = None,
+    ) -> None:
         self.reach, self.regions, self.room = reach, regions, room
+        self.contact = contact
         self._kept: dict[str, Placed] = {}
         self._moved: dict[tuple[int, torch.device], tuple[Placed, Placed]] = {}
 
@@ -116,6 +124,31 @@ class Sites:
                 del self._moved[key]
         return found
 
+    def of_case(self, case: Case) -> Placed:
+        """Of a case: its mesh, and who touches whom."""
+        placed = self.placed(case.mesh)
+        if self.contact is None:
+            return placed
+        where = self.contact.position
+        if where and where not in case.fields:
+            raise ValueError(
+                f"case {case.label}: expected the known field {where!r}, which says where nodes "
+                f"lie, got {sorted(case.fields)}"
+            )
+        points = case.fields[where].values[0] if where else case.mesh.points
+        groups = np.zeros(len(points), dtype=bool)
+        for name in self.contact.regions:
+            if name in case.mesh.regions:
+                groups[case.mesh.regions[name]] = True
+        order = placed.site.order
+        touching = world(points[order], self.contact.radius, groups[order])
+        graphs = tuple(union([graph, touching]) for graph in placed.graphs)
+        for graph in graphs:
+            _ = graph.transpose
+        now = (points - case.mesh.points.mean(axis=0))[order] / placed.site.length
+        both = torch.cat([placed.points, torch.as_tensor(now, dtype=torch.float32)], dim=1)
+        return replace(placed, graphs=graphs, points=both)
+
     def of(self, cases: Sequence[Case]) -> dict[str, Site]:
         """The sites of all cases, by mesh."""
         return {case.mesh.id: self.placed(case.mesh).site for case in cases}
@@ -127,7 +160,7 @@ class Sites:
 
     def item(self, reading: Reading, sample: Sample, device: torch.device) -> Item:
         """A sample as tensors."""
-        placed = self.placed(sample.case.mesh)
+        placed = self.of_case(sample.case)
         *targets, scalars = reading.targets(sample, placed.site)
         weights = []
         for name, target in zip(reading.signature.fields, targets, strict=True):
@@ -147,6 +180,8 @@ class Sites:
         """The same on a device, moved once."""
         if device == placed.points.device:
             return placed
+        if self.contact is not None:
+            return placed.to(device)
         key = (id(placed), device)
         if key not in self._moved:
             self._moved[key] = (placed, placed.to(device))
@@ -160,20 +195,19 @@ def batch_of(placed: Sequence[Placed]) -> Batch:
     return Batch(graphs, sizes, torch.cat([p.points for p in placed]))
 
 
-def outputs_of(
-    reading: Reading, net: nn.Module, x: Tensor, batch: Batch, placed: Sequence[Placed]
-) -> tuple[list[Tensor], Tensor]:
-    """The fields of all cases one behind the other, standardised, (entity, component), and the
-    scalars (case, scalar)."""
-    nodes, scalars = net(x, batch)
+def fields_of(
+    reading: Reading, nodes: Tensor, sizes: Sequence[int], placed: Sequence[Placed]
+) -> list[Tensor]:
+    """The fields of all cases one behind the other, standardised, (entity, component), from the
+    outputs of nodes."""
     fields = []
     parts = torch.split(nodes, reading.channels(), dim=1) if nodes.shape[1] else ()
     for kind, values in zip(reading.signature.fields.values(), parts, strict=True):
         if kind.on == "cell":
-            own = torch.split(values, list(batch.sizes))
+            own = torch.split(values, list(sizes))
             values = torch.cat([p.cell_means(v) for p, v in zip(placed, own, strict=True)])
         fields.append(values)
-    return fields, scalars
+    return fields
 
 
 class Together:
@@ -185,10 +219,11 @@ class Together:
         self.weights = [torch.cat(p) for p in zip(*(i.weights for i in items), strict=True)]
         self.scalars = torch.cat([item.scalars for item in items])
         self.placed = [item.placed for item in items]
+        self.batch = batch_of(self.placed)
 
-    def outputs(self, reading: Reading, net: nn.Module) -> tuple[list[Tensor], Tensor]:
-        """As `outputs_of`."""
-        return outputs_of(reading, net, self.x, batch_of(self.placed), self.placed)
+    def fields(self, reading: Reading, nodes: Tensor) -> list[Tensor]:
+        """As `fields_of`."""
+        return fields_of(reading, nodes, self.batch.sizes, self.placed)
 
     def disturb(self, reading: Reading, offs: Mapping[str, Tensor]) -> None:
         """Move known fields that are predicted, where they are free; targets undo it."""

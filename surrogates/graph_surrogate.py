@@ -17,9 +17,11 @@ from fieldcast.meshes.packed import PackedEstimate, split_by_nodes
 from .features import Features
 from .graph import Graph
 from .graph_data import Reading, check_served, described, packed_outputs, place
-from .graph_network import GraphNet
-from .graph_objective import NODES, GraphObjective, GraphTraining
-from .graph_sites import Sites, batch_of, outputs_of
+from .graph_layers import Star
+from .graph_network import GraphNet, HiddenInputs
+from .graph_objective import NODES, GraphObjective, GraphTraining, MaskedObjective
+from .graph_options import Contact
+from .graph_sites import Sites, batch_of, fields_of
 from .guard import Guard
 from .pod_network import FEW, HELD, told
 from .signature import Signature, describe
@@ -38,6 +40,7 @@ class GraphSurrogate(Surrogate):
     any_mesh: ClassVar[bool] = True
     tolerance: ClassVar[float] = 1e-5
     room: int
+    contact: Contact | None
 
     @property
     @abstractmethod
@@ -52,6 +55,8 @@ class GraphSurrogate(Surrogate):
     def _network(self, reading: Reading, sharing: bool) -> GraphNet:
         net = self.network(reading, sharing)
         net.room = self.room
+        if self.training.multi_node is not None:
+            net.star = Star(net.width)
         return net
 
     @abstractmethod
@@ -110,14 +115,29 @@ class GraphSurrogate(Surrogate):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = self._network(objective.reading, sharing)
+            told_before = self._filled_in(net, objective, seed, progress)
         found = train(net, objective, self.training.descent, seed=seed, progress=progress)
         fit = {
             "parameters": sum(p.numel() for p in net.parameters()),
             "sees_all": sharing,
             "held": {k: list(v) for k, v in objective.reading.held.items()},
             "training": told(found),
+            **told_before,
         }
         return net.cpu().eval(), fit
+
+    def _filled_in(
+        self, net: GraphNet, objective: GraphObjective, seed: int, progress: Progress
+    ) -> dict[str, Any]:
+        """Train to fill in hidden inputs, if asked for; what to say of it."""
+        masking = self.training.masking
+        if masking is None:
+            return {}
+        steps = masking.steps
+        descent = replace(self.training.descent, steps=steps, every=max(steps // 10, 1))
+        filling = HiddenInputs(net, objective.reading.width())
+        goal = MaskedObjective(objective.own, objective.held, masking.share, seed)
+        return {"filling_in": told(train(filling, goal, descent, seed=seed, progress=progress))}
 
     def _read(self, samples: Samples, progress: Progress = quiet) -> tuple[Reading, Sites]:
         """How cases are read, and the graphs of all meshes."""
@@ -129,7 +149,7 @@ class GraphSurrogate(Surrogate):
                 f"tell {sorted(signature.scalars)}; leave them out or set sampled=0"
             )
         regions = tuple(sorted({name for s in samples for name in s.case.mesh.regions}))
-        sites = Sites(self.graphs, regions, len(samples))
+        sites = Sites(self.graphs, regions, len(samples), self.contact)
         for k, case in enumerate(samples.cases):
             sites.placed(case.mesh)
             progress("graphs", k + 1, len(samples))
@@ -207,7 +227,8 @@ class GraphPredictor(Predictor):
     def __post_init__(self) -> None:
         if not isinstance(self.recipe, GraphSurrogate):
             raise TypeError(f"expected a GraphSurrogate, got {type(self.recipe).__name__}")
-        object.__setattr__(self, "sites", Sites(self.recipe.graphs, self.reading.regions))
+        sites = Sites(self.recipe.graphs, self.reading.regions, contact=self.recipe.contact)
+        object.__setattr__(self, "sites", sites)
 
     def answer(self, cases: Cases, device: str | None) -> Predictions:
         where = torch.device(device or "cpu")
@@ -238,12 +259,12 @@ class GraphPredictor(Predictor):
         """Fields and standardised scalars of cases that fit together."""
         for case in cases:
             self.reading.check_regions(case)
-        placed = [self.sites.there(self.sites.placed(c.mesh), where) for c in cases]
+        placed = [self.sites.there(self.sites.of_case(c), where) for c in cases]
         x = torch.cat([self.reading.inputs(c, p.site) for c, p in zip(cases, placed, strict=True)])
         with torch.no_grad():
-            fields, scalars = outputs_of(
-                self.reading, self.net, x.to(where), batch_of(placed), placed
-            )
+            batch = batch_of(placed)
+            nodes, scalars = self.net(x.to(where), batch)
+            fields = fields_of(self.reading, nodes, batch.sizes, placed)
         parts = []
         for kind, values in zip(self.signature.fields.values(), fields, strict=True):
             sizes = [

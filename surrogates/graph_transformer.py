@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from .graph import Graph
 from .graph_data import Reading
-from .graph_layers import Block, MaskedAttention, Rotary
+from .graph_layers import Block, MaskedAttention, Rotary, TemporalBlock
 from .graph_network import ROOM, GraphNet, TransformerNet
 from .graph_objective import GraphTraining
-from .graph_options import GlobalNodes, Reach, Slices
+from .graph_options import Contact, GlobalNodes, Masking, MultiNode, Reach, Slices, Temporal
 from .graph_surrogate import GraphSurrogate
 from .training import Descent
 
@@ -36,7 +36,8 @@ class GraphTransformer(GraphSurrogate):
     `sharing` how they hear of those beyond the reach of all layers, `rotary` turns queries and
     keys by where they lie. `recompute` saves memory in training; meshes of more than `room`
     nodes are worked in parts, layer by layer, with the same answer; with `sampled` a step of
-    training looks at no more nodes of a mesh than that. `backend` as in `attention`.
+    training looks at no more nodes of a mesh than that. `temporal`, `multi_node`, `masking`,
+    `contact`: see their classes. `backend` as in `attention`.
     """
 
     depth: int = 10
@@ -51,6 +52,10 @@ class GraphTransformer(GraphSurrogate):
     recompute: bool = False
     backend: str = "auto"
     sampled: int = 0
+    temporal: Temporal | None = None
+    multi_node: MultiNode | None = None
+    masking: Masking | None = None
+    contact: Contact | None = None
     room: int = ROOM
     descent: Descent = field(default_factory=default_descent)
 
@@ -71,7 +76,15 @@ class GraphTransformer(GraphSurrogate):
 
     @property
     def training(self) -> GraphTraining:
-        return GraphTraining(self.descent, self.noise, self.pushed, self.held, self.sampled)
+        return GraphTraining(
+            self.descent,
+            self.noise,
+            self.pushed,
+            self.held,
+            self.sampled,
+            self.multi_node,
+            self.masking,
+        )
 
     def graphs(self, graph: Graph) -> tuple[Graph, ...]:
         return self.reach.graphs(graph)
@@ -90,7 +103,11 @@ class GraphTransformer(GraphSurrogate):
                 tokens = self.sharing.tokens(self.width, self.heads)
             blocks.append(Block(self.width, seeing, tokens))
         outputs, scalars = sum(reading.channels()), len(reading.signature.scalars)
-        return TransformerNet(reading.width(), outputs, scalars, blocks, self.recompute)
+        temporal = None
+        if self.temporal is not None:
+            temporal = TemporalBlock(self.width, self.heads, self.backend)
+        columns = reading.width()
+        return TransformerNet(columns, outputs, scalars, blocks, self.recompute, temporal)
 
     @classmethod
     def tiny(cls) -> GraphTransformer:

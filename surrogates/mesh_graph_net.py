@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 from .graph import Graph
 from .graph_data import Reading
+from .graph_layers import Message
 from .graph_network import ROOM, GraphNet, MessageNet
 from .graph_objective import GraphTraining
+from .graph_options import Contact, Masking
 from .graph_surrogate import GraphSurrogate
 from .graph_transformer import default_descent
 from .training import Descent
@@ -17,8 +19,8 @@ from .training import Descent
 
 @dataclass(frozen=True)
 class MeshGraphNet(GraphSurrogate):
-    """`depth` layers of `width` channels; `noise`, `pushed`,
-    `held`, `sampled` and `room` as in `GraphTransformer`."""
+    """`depth` layers of `width` channels; `noise`, `pushed`, `held`, `sampled`, `masking`,
+    `contact` and `room` as in `GraphTransformer`."""
 
     depth: int = 10
     width: int = 64
@@ -26,12 +28,22 @@ class MeshGraphNet(GraphSurrogate):
     pushed: float = 0.0
     held: tuple[str, ...] = ()
     sampled: int = 0
+    masking: Masking | None = None
+    contact: Contact | None = None
     room: int = ROOM
     descent: Descent = field(default_factory=default_descent)
 
     @property
     def training(self) -> GraphTraining:
-        return GraphTraining(self.descent, self.noise, self.pushed, self.held, self.sampled)
+        return GraphTraining(
+            self.descent,
+            self.noise,
+            self.pushed,
+            self.held,
+            self.sampled,
+            None,
+            self.masking,
+        )
 
     def graphs(self, graph: Graph) -> tuple[Graph, ...]:
         return (graph,)
@@ -42,7 +54,9 @@ class MeshGraphNet(GraphSurrogate):
     def network(self, reading: Reading, sharing: bool) -> GraphNet:
         outputs, scalars = sum(reading.channels()), len(reading.signature.scalars)
         dim = reading.signature.dim
-        return MessageNet(reading.width(), outputs, scalars, dim, self.depth, self.width)
+        now = self.contact is not None
+        layers = [Message(self.width) for _ in range(self.depth)]
+        return MessageNet(reading.width(), outputs, scalars, layers, dim, now)
 
     @classmethod
     def tiny(cls) -> MeshGraphNet:

@@ -12,10 +12,20 @@ import torch
 from fieldcast.conformance.families import ring, square
 from fieldcast.meshes import Case, Field, Mesh, Sample
 from fieldcast.surrogates import Descent, GraphTransformer, MeshGraphNet
+from fieldcast.surrogates.graph import Graph
 from fieldcast.surrogates.graph_data import Scaling
-from fieldcast.surrogates.graph_layers import Message, Rotary
+from fieldcast.surrogates.graph_layers import Batch, Message, Rotary, TemporalBlock
+from fieldcast.surrogates.graph_network import HiddenInputs
 from fieldcast.surrogates.graph_objective import GraphObjective
-from fieldcast.surrogates.graph_options import GlobalNodes, Reach, Slices
+from fieldcast.surrogates.graph_options import (
+    Contact,
+    GlobalNodes,
+    Masking,
+    MultiNode,
+    Reach,
+    Slices,
+    Temporal,
+)
 from fieldcast.surrogates.graph_sites import Together, batch_of
 
 FEW = Descent(steps=3, batch=2, every=3)
@@ -25,7 +35,13 @@ OPTIONS = {
     "global": GraphTransformer(2, 16, 2, sharing=GlobalNodes(3, always=True), descent=FEW),
     "hops": GraphTransformer(2, 16, 2, reach=Reach(hops=2), descent=FEW),
     "rings": GraphTransformer(2, 16, 4, reach=Reach(rings=(1, 3)), rotary=False, descent=FEW),
+    "temporal": GraphTransformer(2, 16, 2, temporal=Temporal(), descent=FEW),
+    "told": GraphTransformer(
+        2, 16, 2, multi_node=MultiNode(8), masking=Masking(0.4, 2), descent=FEW
+    ),
+    "touching": GraphTransformer(2, 16, 2, contact=Contact(0.2, ("left",)), descent=FEW),
     "messages": MeshGraphNet(depth=2, width=16, descent=FEW),
+    "messages, touching": MeshGraphNet(2, 16, contact=Contact(0.2, ("left",)), descent=FEW),
 }
 
 
@@ -76,7 +92,7 @@ def test_another_numbering_of_the_points_gives_the_same(predictor):
 
 def test_parts_of_a_mesh_give_what_the_whole_gives_and_its_gradients(predictor):
     cases = [sample(mesh, 1.4).case for mesh in (square(9, 3), square(4, 1), ring(4, 2, 0.3))]
-    placed = [predictor.sites.placed(case.mesh) for case in cases]
+    placed = [predictor.sites.of_case(case) for case in cases]
     # In double precision, so that the order of sums does not hide an error.
     inputs = [predictor.reading.inputs(c, p.site) for c, p in zip(cases, placed, strict=True)]
     x, net = torch.cat(inputs).double(), deepcopy(predictor.net).double()
@@ -89,7 +105,7 @@ def test_parts_of_a_mesh_give_what_the_whole_gives_and_its_gradients(predictor):
         given = x.clone().requires_grad_()
         outputs = net(given, batch)
         sum(out.square().sum() for out in outputs).backward()
-        grads = [p.grad.clone() for p in net.parameters()]
+        grads = [p.grad.clone() for p in net.parameters() if p.grad is not None]
         found.append([*(out.detach() for out in outputs), given.grad, *grads])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
@@ -273,3 +289,82 @@ def test_a_part_of_a_mesh_is_what_it_is_in_the_whole(on):
 def test_parts_cannot_tell_scalars():
     with pytest.raises(ValueError, match="expected no scalars with sampled=15"):
         GraphTransformer(2, 16, 2, sampled=15, descent=FEW).fit(family())
+
+
+def test_the_temporal_block_is_its_formula():
+    torch.manual_seed(0)
+    block, n = TemporalBlock(8, 2, "chunks").double(), 6
+    ids = np.arange(n)
+    graph = Graph.of(n, np.repeat(ids, n - 1), np.concatenate([np.delete(ids, k) for k in ids]))
+    before, after = torch.randn(2, n, 8, dtype=torch.float64)
+    found = block(before, after, Batch((graph,), (n,), torch.zeros(n, 2)))
+    q, k, v = (
+        layer(x).view(n, 2, 4).transpose(0, 1)
+        for layer, x in ((block.asked, after), (block.key, before), (block.value, after))
+    )
+    scores = (q @ k.mT / 2.0).masked_fill(torch.eye(n, dtype=torch.bool), -torch.inf)
+    seen = block.outer((scores.softmax(-1) @ v).transpose(0, 1).flatten(1))
+    both = torch.cat([after, before], dim=1)
+    mixed = before + torch.sigmoid(block.gate(both)) * seen
+    expected = mixed + block.both(torch.cat([mixed, before], dim=1))
+    torch.testing.assert_close(found, expected)
+
+
+def test_what_a_node_tells_of_its_neighbours_does_not_depend_on_other_nodes_lists():
+    predictor = trained("told")
+    case = sample(ring(4, 0, 0.3), 1.4).case
+    placed = predictor.sites.of_case(case)
+    net, batch = predictor.net, batch_of([placed])
+    x = predictor.reading.inputs(case, placed.site)
+    h = net.states(x, batch)
+    centres = torch.arange(len(x))
+    nodes, there = batch.graphs[0].lists(centres)
+    together = net.around(x, h, batch, centres)
+    for k in (0, 7, 20):
+        alone = net.around(x, h, batch, centres[[k]])
+        count = int(there[k].sum())
+        torch.testing.assert_close(together[k, :count], alone[0, :count], rtol=1e-4, atol=1e-5)
+        assert torch.equal(nodes[k, :count], batch.graphs[0].rows(k, k + 1)[1].long())
+
+
+def test_hidden_inputs_are_not_looked_at():
+    predictor = trained("plain")
+    case = sample(square(5, 1), 1.0).case
+    placed = predictor.sites.placed(case.mesh)
+    x, batch = predictor.reading.inputs(case, placed.site), batch_of([placed])
+    torch.manual_seed(0)
+    filling = HiddenInputs(predictor.net, x.shape[1])
+    hidden = torch.rand(len(x)) < 0.4
+    one = filling(x, batch, hidden)
+    other = filling(torch.where(hidden[:, None], 100.0, x), batch, hidden)
+    torch.testing.assert_close(one, other)
+    assert one.shape == (int(hidden.sum()), x.shape[1])
+
+
+def test_nodes_that_touch_see_each_other_where_they_lie_now():
+    mesh = square(5, 0)
+    mesh = replace(mesh, regions={"die": np.flatnonzero(mesh.points[:, 0] < 0.3)})
+    die = np.isin(np.arange(len(mesh.points)), mesh.regions["die"])
+
+    def moved(by):
+        now = mesh.points + np.where(die[:, None], [by, 0.0], 0.0)
+        case = Case(mesh, {}, {"place": Field.steady(now, "m")})
+        return Sample(case, {"place": Field.steady(now + 0.01, "m")})
+
+    touch = Contact(0.12, ("die",), "place")
+    for recipe in (
+        GraphTransformer(2, 16, 2, contact=touch, descent=FEW),
+        MeshGraphNet(2, 16, contact=touch, descent=FEW),
+    ):
+        predictor = recipe.fit([moved(0.0), moved(0.1), moved(0.7)])
+        plain = predictor.sites.placed(mesh).graphs[0]
+        far, near = (predictor.sites.of_case(moved(by).case) for by in (-5.0, 0.7))
+        assert far.graphs[0].edges == plain.edges
+        more = near.graphs[0].matrix - plain.matrix
+        rows, columns = (near.site.order[ids] for ids in more.nonzero())
+        assert len(rows) > 0
+        assert (die[rows] != die[columns]).all()
+        assert far.points.shape[1] == 4
+        assert predictor.predict([moved(0.7).case])[0].mean["place"].values.shape == (1, 25, 2)
+        with pytest.raises(ValueError, match="expected the known field 'place'"):
+            predictor.sites.of_case(Case(mesh, {}))
