@@ -1,9 +1,10 @@
 """From cases to what a network on graphs reads, and back: the graph of each mesh, inputs of its
 nodes, targets.
 
-Inputs of a node, each standardised: its coordinates, the signed distance to the boundary and where
-its nearest boundary point lies, the regions it belongs to (as they are), known fields and the
-case's parameters. Fields on cells are means over the cells' nodes.
+Inputs of a node, each standardised: its coordinates, the distance to the boundary and where its
+nearest boundary point lies, the outward normal if it lies on the boundary, the regions it belongs
+to (as they are), known fields and the case's parameters. Fields on cells are means over the cells'
+nodes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from fieldcast.meshes import Case, Cases, Mesh, Sample
+from fieldcast.meshes.normals import point_normals
 from fieldcast.meshes.packed import PackedField
 from fieldcast.meshes.topology import boundary
 
@@ -97,7 +99,7 @@ class Site:
         length = 1.0
         if len(edges):
             length = float(np.linalg.norm(np.diff(mesh.points[edges], axis=1), axis=2).mean())
-        columns = np.hstack([mesh.points, _rim(mesh), _flags(mesh, regions)])[order]
+        columns = np.hstack([mesh.points, _rim(mesh), _normals(mesh), _flags(mesh, regions)])[order]
         length = max(length, 1e-300)
         points = (mesh.points - mesh.points.mean(axis=0))[order] / length
         return cls(order, graph.reordered(order), points, length, columns, _cell_means(mesh, order))
@@ -112,6 +114,13 @@ def _rim(mesh: Mesh) -> Float[np.ndarray, "node column"]:
         return np.zeros((len(mesh.points), 1 + mesh.dim))
     distance, place = cKDTree(mesh.points[rim]).query(mesh.points)
     return np.hstack([distance[:, None], mesh.points[rim[place]] - mesh.points])
+
+
+def _normals(mesh: Mesh) -> Float[np.ndarray, "node dim"]:
+    """Of boundary points, or of a surface; 0 elsewhere and on lines and points."""
+    if mesh.cell_dim < 1 or mesh.cell_dim < mesh.dim - 1 or mesh.dim == 1:
+        return np.zeros_like(mesh.points)
+    return point_normals(mesh)
 
 
 def _flags(mesh: Mesh, regions: Sequence[str]) -> Float[np.ndarray, "node region"]:

@@ -5,7 +5,19 @@ import json
 import pytest
 
 from fieldcast.meshes.disk import Harmonic, TutteDisk
-from fieldcast.surrogates import MMGP, MeanField, PodRidge, Training
+from fieldcast.surrogates import (
+    MMGP,
+    Contact,
+    GlobalNodes,
+    GraphTransformer,
+    Masking,
+    MeanField,
+    MultiNode,
+    PodRidge,
+    Reach,
+    Temporal,
+    Training,
+)
 from fieldcast.surrogates.recipe import recipe_from_json, recipe_to_json
 
 RECIPES = [
@@ -13,6 +25,15 @@ RECIPES = [
     MMGP(TutteDisk(anchors=False), logarithmic=("k", "eps"), training=Training(prior=False)),
     MeanField(Harmonic("mean_value")),
     PodRidge(modes=3),
+    GraphTransformer(
+        reach=Reach(rings=(1, 2)),
+        sharing=GlobalNodes(),
+        temporal=Temporal(),
+        multi_node=MultiNode(32),
+        masking=Masking(0.2),
+        contact=Contact(0.1, ("die",), "place"),
+        held=("wall", "u@inlet"),
+    ),
 ]
 
 
