@@ -47,8 +47,8 @@ class GraphObjective(Objective):
     def __init__(
         self,
         reading: Reading,
-        own: list[Item],
-        held: list[Item],
+        own: Sequence[Item],
+        held: Sequence[Item],
         training: GraphTraining,
         seed: int,
         before: Sequence[int],
@@ -171,7 +171,7 @@ class GraphObjective(Objective):
     def error(self, module: nn.Module) -> float:
         if not self.held:
             return float("nan")
-        parts = split_by_nodes([len(item.x) for item in self.held], NODES)
+        parts = split_by_nodes([len(item.placed.points) for item in self.held], NODES)
         squares = [
             self._square(module, Together([self.held[i] for i in part])) * len(part)
             for part in parts
@@ -182,7 +182,7 @@ class GraphObjective(Objective):
 class MaskedObjective(Objective):
     """The mean square error of inputs that are hidden, standardised."""
 
-    def __init__(self, own: list[Item], held: list[Item], share: float, seed: int) -> None:
+    def __init__(self, own: Sequence[Item], held: Sequence[Item], share: float, seed: int) -> None:
         self.own, self.held, self.share, self.seed = own, held, share, seed
 
     @property

@@ -18,6 +18,8 @@ from .graph_layers import Batch
 from .graph_options import Contact
 from .signature import FieldKind
 
+HELD_BYTES = 4 * 2**30
+"""Tensors of samples that are kept."""
 SITES = 64
 """Meshes whose graphs are kept."""
 Reach = Callable[[Graph], tuple[Graph, ...]]
@@ -186,6 +188,32 @@ class Sites:
         if key not in self._moved:
             self._moved[key] = (placed, placed.to(device))
         return self._moved[key][1]
+
+
+class Items(Sequence[Item]):
+    """Samples as tensors: made once where they fit in `HELD_BYTES`, else whenever they are asked
+    for."""
+
+    def __init__(
+        self, sites: Sites, reading: Reading, samples: Sequence[Sample], device: torch.device
+    ) -> None:
+        self._sites, self._reading, self._device = sites, reading, device
+        self._samples = samples
+        self._made: dict[int, Item] = {}
+        columns = reading.width() + sum(reading.channels()) + len(reading.signature.fields)
+        nodes = sum(len(s.case.mesh.points) for s in samples)
+        self._keep = 4 * columns * nodes <= HELD_BYTES
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: Any) -> Any:
+        if index in self._made:
+            return self._made[index]
+        item = self._sites.item(self._reading, self._samples[index], self._device)
+        if self._keep:
+            self._made[index] = item
+        return item
 
 
 def batch_of(placed: Sequence[Placed]) -> Batch:

@@ -21,7 +21,7 @@ from .graph_layers import Star
 from .graph_network import GraphNet, HiddenInputs
 from .graph_objective import NODES, GraphObjective, GraphTraining, MaskedObjective
 from .graph_options import Contact
-from .graph_sites import Sites, batch_of, fields_of
+from .graph_sites import Items, Sites, batch_of, fields_of
 from .guard import Guard
 from .pod_network import FEW, HELD, told
 from .signature import Signature, describe
@@ -94,8 +94,8 @@ class GraphSurrogate(Surrogate):
         device = self.training.descent.place
         objective = GraphObjective(
             reading,
-            [sites.item(reading, every[i], device) for i in rows],
-            [sites.item(reading, s, device) for s in held],
+            Items(sites, reading, [every[i] for i in rows], device),
+            Items(sites, reading, held, device),
             self.training,
             seed,
             _among(before if before is not None else [-1] * len(every), rows),

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fieldcast.meshes import Case, Cases, Field, Predictions, Sample, Samples, Scalar
+from fieldcast.meshes import Case, Cases, Field, Predictions, Sample, Samples, Scalar, Trust
 from fieldcast.meshes.packed import PackedEstimate, PackedField
 from fieldcast.meshes.sample import STEADY
 
@@ -205,8 +205,20 @@ class Plan:
 
 
 def at(found: Field, time: int) -> Field:
-    """One time of a series."""
-    return found.with_values(found.values[[time]])
+    """One time of a series, a view."""
+    return found.with_values(found.values[time : time + 1])
+
+
+def _worst(known: Sequence[Trust], step: Sequence[Trust], time: float) -> list[Trust]:
+    """The trust of the first step, until one is to be rejected."""
+    if not known:
+        return list(step)
+    found = []
+    for before, now in zip(known, step, strict=True):
+        if now.status == "reject" and before.status != "reject":
+            before = Trust(now.status, now.score, f"after {time:.4g} s: {now.reason}")
+        found.append(before)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +240,7 @@ class RolloutPredictor(Predictor):
             if not plan.give:
                 states = [{k: p.mean[k] for k in plan.state} for p in first]
         kept, found = [states], [first] if first is not None else []
+        trust = list(first.trust) if first is not None else []
         now = 0
         for frame, count in enumerate(counts[1:]):
             while now < count:
@@ -236,6 +249,7 @@ class RolloutPredictor(Predictor):
                 if self.step is None:
                     raise ValueError("expected a case of one time, as the training set has")
                 last = self.step.predict(asked, device=device)
+                trust = _worst(trust, last.trust, now * plan.size)
                 states = [
                     self._bounded(case, frame + 1, {k: p.mean[k] for k in plan.state})
                     for case, p in zip(every, last, strict=True)
@@ -243,8 +257,7 @@ class RolloutPredictor(Predictor):
             kept.append(states)
             found.append(last)
         mean = {k: self._series(k, kept, cases) for k in plan.state}
-        trust = found[0].trust if found else ()
-        return Predictions(cases, mean, None, self._scalars(found), None, trust)
+        return Predictions(cases, mean, None, self._scalars(found), None, tuple(trust))
 
     def _bounded(self, case: Case, time: int, state: Mapping[str, Field]) -> dict[str, Field]:
         """With the values that the case gives at held nodes."""

@@ -103,3 +103,23 @@ def test_times_that_no_steps_reach_are_refused(model):
         Rollout(FEW).fit(uneven)
     with pytest.raises(ValueError, match="known field 'u'"):
         model.predict([wave(0.4, times(3), start=False).case])
+
+
+def test_a_run_that_leaves_what_training_saw_is_rejected_and_says_when(model):
+    case = wave(1.2, times(8), seed=21).case
+    bound = case.fields["u_boundary"]
+    wild = bound.values * np.where(np.arange(8) < 5, 1.0, 1e4)[:, None, None]
+    odd = replace(case, fields={**case.fields, "u_boundary": bound.with_values(wild)})
+    [good], [bad] = model.predict([case]), model.predict([odd])
+    assert good.trust.status != "reject"
+    assert bad.trust.status == "reject"
+    assert bad.trust.reason.startswith("after 0.5 s: ")
+
+
+def test_samples_that_do_not_fit_in_memory_are_made_when_asked_for(monkeypatch):
+    made = [wave(p, times(4)) for p in np.linspace(0, 3, 4)]
+    kept = Rollout(FEW).fit(made)
+    monkeypatch.setattr("fieldcast.surrogates.graph_sites.HELD_BYTES", 0)
+    asked = Rollout(FEW).fit(made)
+    for one, other in zip(kept.step.net.parameters(), asked.step.net.parameters(), strict=True):
+        np.testing.assert_array_equal(one.detach().numpy(), other.detach().numpy())
