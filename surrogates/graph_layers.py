@@ -47,6 +47,17 @@ class Batch:
         there = place < sizes[:, None]
         return torch.where(there, firsts[:, None] + place, 0), there
 
+    def turns(self, rotary: Rotary) -> Tensor:
+        """Of all nodes; found once for all layers."""
+        key = (rotary.dim, rotary.pairs, rotary.rest)
+        if key not in self._turns:
+            self._turns[key] = rotary.turns(self.points)
+        return self._turns[key]
+
+    @cached_property
+    def _turns(self) -> dict[tuple[int, int, int], Tensor]:
+        return {}
+
     def cases(self) -> list[Batch]:
         """Each case alone."""
         ends = list(accumulate(self.sizes))
@@ -109,9 +120,9 @@ class GatedMlp(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Turns pairs of channels by angles that grow with the coordinates, so that a product of a
-    query and a key knows where they lie relative to each other (RoPE; Su et al. 2021,
-    arXiv:2104.09864). Each axis has its own channels; wavelengths from 2 pi edges up."""
+    """Turns pairs of channels by angles that grow with the coordinates, so that products of what is
+    turned know where nodes lie relative to each other (RoPE; Su et al. 2021, arXiv:2104.09864).
+    Each axis has its own channels; wavelengths from 2 pi edges up."""
 
     def __init__(self, channels: int, dim: int, base: float = 1000.0) -> None:
         super().__init__()
@@ -123,19 +134,31 @@ class Rotary(nn.Module):
             )
         steps = torch.arange(self.pairs) / self.pairs
         self.register_buffer("rates", base**-steps, persistent=False)
+        self.rest = channels // 2 - dim * self.pairs
 
-    def forward(self, x: Tensor, points: Tensor) -> Tensor:
-        rates: Tensor = self.get_buffer("rates").to(x)
-        angle = (points[:, : self.dim].to(x)[:, :, None] * rates).flatten(1)[:, None]
-        count = angle.shape[-1]
-        first, second, rest = x[..., :count], x[..., count : 2 * count], x[..., 2 * count :]
-        cos, sin = angle.cos(), angle.sin()
-        return torch.cat([first * cos - second * sin, first * sin + second * cos, rest], dim=-1)
+    def turns(self, points: Tensor) -> Tensor:
+        """Of the pairs of channels of each node, as complex numbers (node, 1, pair)."""
+        rates: Tensor = self.get_buffer("rates").to(points)
+        angle = (points[:, : self.dim, None] * rates).flatten(1)
+        angle = nn.functional.pad(angle, (0, self.rest))[:, None]
+        return torch.polar(torch.ones_like(angle), angle)
+
+    @staticmethod
+    def turned(x: Tensor, turns: Tensor) -> Tensor:
+        """x (node, head, channel), an odd last channel as it is."""
+        even = x.shape[-1] // 2 * 2
+        pairs = torch.view_as_complex(
+            x[..., :even].to(turns.real.dtype).contiguous().unflatten(-1, (-1, 2))
+        )
+        found = torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+        return found if even == x.shape[-1] else torch.cat([found, x[..., even:]], dim=-1)
 
 
 class MaskedAttention(nn.Module):
     """Attention of every node to its neighbours; heads are dealt in turn to the graphs of the
-    batch."""
+    batch. With `rotary` queries, keys and values are turned by where their nodes lie, and what is
+    found is turned back by where the asking node lies: weights and values know the way between
+    nodes, so that one layer can tell a gradient."""
 
     def __init__(self, width: int, heads: int, backend: str, rotary: Rotary | None = None) -> None:
         super().__init__()
@@ -147,8 +170,10 @@ class MaskedAttention(nn.Module):
         q, k, v = (
             part(x).view(len(x), self.heads, -1) for part in (self.asked, self.key, self.value)
         )
+        turns = None
         if self.rotary is not None:
-            q, k = self.rotary(q, batch.points), self.rotary(k, batch.points)
+            turns = batch.turns(self.rotary)
+            q, k, v = (self.rotary.turned(part, turns) for part in (q, k, v))
         count = len(batch.graphs)
         if count == 1:
             found = attention(q, k, v, batch.graphs[0], self.backend)
@@ -158,6 +183,8 @@ class MaskedAttention(nn.Module):
                 own = slice(g, None, count)
                 here = attention(q[:, own], k[:, own], v[:, own], graph, self.backend)
                 found[:, own] = here
+        if self.rotary is not None and turns is not None:
+            found = self.rotary.turned(found, turns.conj())
         return self.outer(found.flatten(1))
 
 

@@ -149,15 +149,32 @@ def test_the_first_layer_of_messages_is_that_of_the_concatenation():
     torch.testing.assert_close(found[1], edges)
 
 
-def test_turned_products_depend_on_the_way_between_points_alone():
-    rotary = Rotary(8, 2)
-    q, k = torch.randn(5, 2, 8), torch.randn(5, 2, 8)
-    points = torch.randn(5, 2)
-    here = (rotary(q, points) * rotary(k, points.flip(0))).sum(-1)
-    there = (rotary(q, points + 3.0) * rotary(k, points.flip(0) + 3.0)).sum(-1)
-    torch.testing.assert_close(here, there)
+@pytest.mark.parametrize(("channels", "dim"), [(8, 2), (13, 3), (6, 2)])
+def test_turned_products_depend_on_the_way_between_points_alone(channels, dim):
+    rotary = Rotary(channels, dim)
+    q, k = torch.randn(2, 5, 2, channels, dtype=torch.float64)
+    points = torch.randn(5, dim, dtype=torch.float64)
+
+    def product(points):
+        one, other = rotary.turns(points), rotary.turns(points.flip(0))
+        return (rotary.turned(q, one) * rotary.turned(k, other)).sum(-1)
+
+    torch.testing.assert_close(product(points), product(points + 3.0))
+    turns = rotary.turns(points)
+    torch.testing.assert_close(rotary.turned(rotary.turned(q, turns), turns.conj()), q)
     with pytest.raises(ValueError, match="channels per head"):
         Rotary(4, 3)
+
+
+def test_attention_does_not_depend_on_where_the_origin_lies():
+    predictor = trained("plain")
+    case = sample(square(5, 1), 1.0).case
+    placed = predictor.sites.placed(case.mesh)
+    batch, net = batch_of([placed]), deepcopy(predictor.net).double()
+    x = predictor.reading.inputs(case, placed.site).double()
+    here = replace(batch, points=batch.points.double())
+    there = replace(here, points=here.points + 7.0)
+    torch.testing.assert_close(net.states(x, here), net.states(x, there))
 
 
 def test_constant_columns_are_left_alone_and_sums_are_exact():
