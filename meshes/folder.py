@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from .formats import is_trajectory
 from .mesh import Frozen, Mesh
 from .raw import unchanging
 from .reading import MeshFile, MeshFileError, Reader
@@ -88,13 +89,17 @@ class _Content:
 
 
 def find_cases(path: str | Path, settings: Settings | None = None) -> list[CaseFiles]:
-    """The cases of a folder, by name, without reading a mesh. A file is one case; mesh files in
-    the folder are one case each; else each folder in it that holds mesh files is one.
+    """The cases of a folder, by name, without reading a mesh. A file is one case, or those of its
+    trajectories; mesh files in the folder are one case each; else each folder in it that holds mesh
+    files is one.
 
     Raises:
         ValueError: no mesh file there.
     """
     path, settings = Path(path), settings or Settings()
+    runs = _trajectories_in(path, settings)
+    if runs:
+        return [_trajectory_case(p) for p in runs]
     if path.is_file():
         return [_flat_case(path, [path])]
     if not path.is_dir():
@@ -115,6 +120,16 @@ def find_cases(path: str | Path, settings: Settings | None = None) -> list[CaseF
     return [case for p, meshes in found.items() if (case := _folder_case(p, meshes, main))]
 
 
+def _trajectories_in(path: Path, settings: Settings) -> list[Path]:
+    if is_trajectory(path):
+        return [path]
+    if path.is_dir() and _meshes_in(path, ""):
+        return []  # HDF5 beside meshes is theirs
+    from .trajectories import trajectories
+
+    return trajectories(path, settings.mesh)
+
+
 def _meshes_in(folder: Path, pattern: str) -> list[Path]:
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     if pattern:
@@ -133,6 +148,10 @@ def _flat_cases(meshes: Sequence[Path]) -> list[CaseFiles]:
     for p in meshes:
         by_stem.setdefault(p.stem, []).append(p)
     return [_flat_case(min(files, key=_preference), files) for files in by_stem.values()]
+
+
+def _trajectory_case(path: Path) -> CaseFiles:
+    return CaseFiles(f"{path.parent.stem}_{path.name}", path)
 
 
 def _preference(path: Path) -> tuple[int, str]:
@@ -205,9 +224,10 @@ def read_folder(
     *,
     progress: Progress | None = None,
     reader: Reader | None = None,
+    first: int | None = None,
 ) -> Folder:
-    """All cases of a folder (or of a PLAID dataset). `settings` override the folder's
-    `fieldcast.toml`.
+    """All cases of a folder (or of a PLAID dataset), or the `first` of them. `settings` override
+    the folder's `fieldcast.toml`.
 
     Files that cannot be used are in `broken`, oddities in `warnings`; neither stops the reading of
     the others. `progress(done, total)` is called after each case.
@@ -221,10 +241,10 @@ def read_folder(
     settings = _settings_of(path).overridden(settings or Settings())
     if reader is None:
         with Reader() as own:
-            return read_folder(path, settings, progress=progress, reader=own)
+            return read_folder(path, settings, progress=progress, reader=own, first=first)
     if is_plaid(path):
-        return read_plaid(path, settings=settings, progress=progress, reader=reader)
-    return read_files(find_cases(path, settings), settings, path, progress, reader)
+        return read_plaid(path, settings=settings, progress=progress, reader=reader, first=first)
+    return read_files(find_cases(path, settings)[:first], settings, path, progress, reader)
 
 
 def read_files(
@@ -241,8 +261,13 @@ def read_files(
 
 
 def _settings_of(path: Path) -> Settings:
-    toml = (path if path.is_dir() else path.parent) / SETTINGS_FILE
+    toml = _beside(path) / SETTINGS_FILE
     return Settings.from_toml(toml) if toml.is_file() else Settings()
+
+
+def _beside(path: Path) -> Path:
+    """The folder that settings and tables for a path lie in."""
+    return next(p for p in (path, *path.absolute().parents) if p.is_dir())
 
 
 def _mesh_notes(files: Sequence[CaseFiles], settings: Settings) -> list[str]:
@@ -267,7 +292,7 @@ def _read_all(
     progress: Progress | None,
     reader: Reader,
 ) -> tuple[list[_Content], dict[Path, MeshFileError]]:
-    tables = read_tables(path if path.is_dir() else path.parent)
+    tables = read_tables(_beside(path))
     shared = _shared_parts(files, settings)
     paths = [
         p
@@ -463,18 +488,21 @@ class _Assembly:
 
     def _resolved_settings(self, contents: Sequence[_Content], roles: Roles) -> Settings:
         parts = sorted({part for c in contents for part in c.parts})
-        mesh = self._settings.mesh
-        names = {_family(f.mesh) if f.later else f.mesh.name for f in self._files}
-        if not mesh and any(f.mesh.stem != f.name for f in self._files):
-            suffix = self._files[0].mesh.suffix
-            mesh = names.pop() if len(names) == 1 else f"*{suffix}"
         return replace(
             self._settings,
-            mesh=mesh,
+            mesh=self._resolved_mesh(),
             inputs=roles.names("input"),
             outputs=roles.names("output"),
             parts=tuple(parts),
         )
+
+    def _resolved_mesh(self) -> str:
+        if any(is_trajectory(f.mesh) for f in self._files):
+            return ""
+        if self._settings.mesh or all(f.mesh.stem == f.name for f in self._files):
+            return self._settings.mesh
+        names = {_family(f.mesh) if f.later else f.mesh.name for f in self._files}
+        return names.pop() if len(names) == 1 else f"*{self._files[0].mesh.suffix}"
 
 
 def _shape(c: _Content, name: str) -> tuple[int, str]:
@@ -565,7 +593,7 @@ def _single(
     path: Path, settings: Settings | None, reader: Reader | None
 ) -> tuple[_Content, Settings]:
     """The one case in `path`, with the settings that hold for it."""
-    beside = path if path.is_dir() else path.parent
+    beside = _beside(path)
     own = _settings_of(beside).overridden(settings or Settings())
     files = _files_of_one(path, own)
     if reader is None:
@@ -579,6 +607,8 @@ def _single(
 
 
 def _files_of_one(path: Path, settings: Settings) -> CaseFiles:
+    if is_trajectory(path):
+        return _trajectory_case(path)
     if path.is_file():
         return _flat_case(path, [path])
     if not path.is_dir():
