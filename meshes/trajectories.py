@@ -142,7 +142,8 @@ def _numbers(name: str) -> list[tuple[str, int]]:
 
 
 def decode(path: Path) -> RawMesh:
-    """One trajectory: a mesh with regions by kinds of nodes, and a field for each other feature.
+    """One trajectory: a mesh with regions by kinds of nodes, and a field for each feature that is
+    not the mesh.
 
     Raises:
         InvalidMesh: what is wrong with it.
@@ -153,14 +154,14 @@ def decode(path: Path) -> RawMesh:
         arrays = _record(file, path.name, said)
     else:
         arrays = _group(file, path.name, said)
-    cells, points, kinds = (_still(name, arrays.pop(name)) for name in (CELLS, POINTS, KINDS))
+    cells, points = (_still(name, arrays.pop(name)) for name in (CELLS, POINTS))
     length = max([len(values) for values in arrays.values()], default=1)
     raw = raw_of_blocks(
         points.astype(float),
         [(_type(cells, points), cells)],
         fields=tuple(RawField(name, values) for name, values in arrays.items()),
         times=(size or 1.0) * np.arange(float(length)),
-        regions=_regions(kinds),
+        regions=_regions(_still(KINDS, arrays[KINDS])),
     )
     return raw if size else raw.warned(f"no dt in {META}: times are counted 0, 1, 2, ...")
 
