@@ -117,13 +117,15 @@ def _feature(name: str, said: Any, length: Any) -> Feature:
 
 
 def trajectories(path: Path, pattern: str = "") -> list[Path]:
-    """All in a file, or in the files of a folder (those whose names fit `pattern`), by their
-    paths, those that cannot be read included; none where there is no `meta.json`."""
+    """All in a file, or in the files of a folder (those whose names fit `pattern`; of two with one
+    stem the HDF5), by their paths, those that cannot be read included; none where there is no
+    `meta.json`."""
     folder = path.parent if path.is_file() else path
     if not (folder / META).is_file():
         return []
-    files = [path] if path.is_file() else sorted(folder.glob(pattern or "*"))
-    return [t for file in files if file.suffix.lower() in SUFFIXES for t in _listed(file)]
+    files = [path] if path.is_file() else folder.glob(pattern or "*")
+    known = sorted((p for p in files if p.suffix.lower() in SUFFIXES), reverse=True)
+    return [t for _, file in sorted({p.stem: p for p in known}.items()) for t in _listed(file)]
 
 
 def _listed(file: Path) -> list[Path]:

@@ -173,6 +173,17 @@ def test_every_layout_gives_the_same_samples(reader, tmp_path, kind):
     assert read_case(file / "3", settings=folder.settings, reader=reader) == wanted[3].case
 
 
+def test_files_are_chosen_by_pattern_and_of_two_with_one_stem_hdf5(tmp_path):
+    write_meta(tmp_path)
+    for name in ("test", "train"):
+        write_h5(tmp_path / f"{name}.h5", 2)
+        write_tfrecord(tmp_path / f"{name}.tfrecord", 1)
+    names = [c.name for c in find_cases(tmp_path)]
+    assert names == ["test_0", "test_1", "train_0", "train_1"]
+    [only] = find_cases(tmp_path, Settings(mesh="train.tf*"))
+    assert only.mesh == tmp_path / "train.tfrecord" / "0"
+
+
 def test_settings_and_parameters_lie_beside_the_file(reader, tmp_path):
     write_meta(tmp_path)
     write_h5(tmp_path / "train.h5", 2)
