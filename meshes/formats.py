@@ -224,12 +224,15 @@ def _hdf(path: Path) -> Format:
     raise InvalidMesh(
         "expected an HDF5 file with a mesh (VTKHDF, CGNS, Exodus, MED or MOAB), got one with "
         f"{sorted(keys) or 'nothing'}; "
-        "the heavy data of an XDMF is read through its .xdmf"
+        "the heavy data of an XDMF is read through its .xdmf, a trajectory of MeshGraphNets as "
+        f"{path.name}/NAME"
     )
 
 
 def _by_suffix(path: Path) -> Format:
     suffix = suffix_of(path)
+    if suffix in TRAJECTORY.suffixes:
+        raise InvalidMesh(f"expected one trajectory, such as {path.name}/0, got the whole file")
     by_suffix: dict[str, Callable[[], Format]] = {}
     for found in _BY_SUFFIX_ONLY:
         for own in found.suffixes:

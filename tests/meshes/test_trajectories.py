@@ -381,6 +381,13 @@ def test_a_meta_that_does_not_fit_is_refused(reader, tmp_path, kind, changes, sa
     assert error.value.status == "invalid-input"
 
 
+@pytest.mark.parametrize("kind", ["h5", "tfrecord"])
+def test_a_whole_file_is_no_mesh(reader, tmp_path, kind):
+    write_meta(tmp_path)
+    with pytest.raises(MeshFileError, match=r"trajectory.* train\.(h5/NAME|tfrecord/0)"):
+        reader.read(WRITERS[kind](tmp_path, 2))
+
+
 def test_without_or_with_a_monstrous_meta_it_is_said(reader, tmp_path):
     file = write_h5(tmp_path / "train.h5", 1)
     with pytest.raises(MeshFileError, match=r"expected meta\.json beside train\.h5, got none"):

@@ -68,6 +68,14 @@ def model(folder: Path) -> Path:
     return path
 
 
+def test_inspect_tells_times_and_regions(folder, capsys):
+    run("inspect", folder, "--first", 2)
+    said = capsys.readouterr().out
+    assert "2 cases, 2 of them solved" in said
+    assert "regions: wall" in said
+    assert re.search(r"field:u \[K\]: .*, 1 components on points, 5 times", said)
+
+
 def test_a_start_becomes_a_series_of_files(model, tmp_path):
     (tmp_path / "new").mkdir()
     start = wave(2.5, np.array([7.0]))
