@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .cgns import TO_VTK as CGNS_TO_VTK
-from .raw import POLYGON, RawField, RawMesh, merged
+from .raw import POLYGON, RawField, RawMesh, merged, unchanging
 from .sample import Scalar
 from .validation import InvalidMesh
 
@@ -197,11 +197,7 @@ def _global_scalars(v: Any, times: int) -> dict[str, Scalar]:
     values = np.asarray(v["vals_glo_var"][:], float)
     if len(values) != times:
         return {}
-    return {name: Scalar(_steady(values[:, i])) for i, name in enumerate(names)}
-
-
-def _steady(values: np.ndarray) -> np.ndarray:
-    return values[:1] if len(values) > 1 and (values == values[0]).all() else values
+    return {name: Scalar(unchanging([values[:, i]])) for i, name in enumerate(names)}
 
 
 def _node_sets(file: Any) -> dict[str, np.ndarray]:

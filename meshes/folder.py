@@ -3,6 +3,7 @@ or guessed and said."""
 
 from __future__ import annotations
 
+import glob
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from .mesh import Frozen
+from .formats import is_trajectory
+from .mesh import Frozen, Mesh
+from .raw import unchanging
 from .reading import MeshFile, MeshFileError, Reader
 from .roles import SETTINGS_FILE, Known, Roles, Settings, resolved
 from .sample import Case, Field, Sample, Scalar
@@ -86,13 +89,17 @@ class _Content:
 
 
 def find_cases(path: str | Path, settings: Settings | None = None) -> list[CaseFiles]:
-    """The cases of a folder, by name, without reading a mesh. A file is one case; mesh files in
-    the folder are one case each; else each folder in it that holds mesh files is one.
+    """The cases of a folder, by name, without reading a mesh. A file is one case, or those of its
+    trajectories; mesh files in the folder are one case each; else each folder in it that holds mesh
+    files is one.
 
     Raises:
         ValueError: no mesh file there.
     """
     path, settings = Path(path), settings or Settings()
+    runs = _trajectories_in(path, settings)
+    if runs:
+        return [_trajectory_case(p) for p in runs]
     if path.is_file():
         return [_flat_case(path, [path])]
     if not path.is_dir():
@@ -111,6 +118,16 @@ def find_cases(path: str | Path, settings: Settings | None = None) -> list[CaseF
         )
     main = settings.mesh or main_mesh(found)
     return [case for p, meshes in found.items() if (case := _folder_case(p, meshes, main))]
+
+
+def _trajectories_in(path: Path, settings: Settings) -> list[Path]:
+    if is_trajectory(path):
+        return [path]
+    if path.is_dir() and _meshes_in(path, ""):
+        return []  # HDF5 beside meshes is theirs
+    from .trajectories import trajectories
+
+    return trajectories(path, settings.mesh)
 
 
 def _meshes_in(folder: Path, pattern: str) -> list[Path]:
@@ -133,6 +150,10 @@ def _flat_cases(meshes: Sequence[Path]) -> list[CaseFiles]:
     return [_flat_case(min(files, key=_preference), files) for files in by_stem.values()]
 
 
+def _trajectory_case(path: Path) -> CaseFiles:
+    return CaseFiles(f"{path.parent.stem}_{path.name}", path)
+
+
 def _preference(path: Path) -> tuple[int, str]:
     suffix = path.suffix.lower()
     place = MESH_SUFFIXES.index(suffix) if suffix in MESH_SUFFIXES else len(MESH_SUFFIXES)
@@ -146,23 +167,47 @@ def _flat_case(mesh: Path, files: Sequence[Path]) -> CaseFiles:
 
 def _folder_case(folder: Path, meshes: Sequence[Path], main: str) -> CaseFiles | None:
     chosen = [p for p in meshes if fnmatch(p.name, main)]
-    if not chosen and not any(c in main for c in _GLOB) and (folder / main).is_file():
+    several = any(c in main for c in _GLOB)
+    if not chosen and not several and (folder / main).is_file():
         chosen = [folder / main]
     if not chosen:
         return None
-    parts = {p.stem: p for p in meshes if p != chosen[0]}
+    series = _numbered(chosen) if several else chosen[:1]
+    parts = {p.stem: p for p in meshes if p not in series}
     scalars = tuple(sorted(p for p in folder.glob("*.json") if p.is_file()))
-    return CaseFiles(folder.name, chosen[0], parts, scalars)
+    return CaseFiles(folder.name, series[0], parts, scalars, tuple(series[1:]))
+
+
+def _family(path: Path) -> str:
+    """The pattern of the files that have the same name but for the number at its end."""
+    return (
+        path.name if path.stem == _prefix(path) else f"{glob.escape(_prefix(path))}*{path.suffix}"
+    )
+
+
+def _prefix(path: Path) -> str:
+    return path.stem.rstrip("0123456789")
+
+
+def _numbered(meshes: Sequence[Path]) -> list[Path]:
+    """The first and its family, by their numbers: a series in time."""
+    same = [p for p in meshes if _family(p) == _family(meshes[0])]
+    if len(same) == 1:
+        return same
+    return sorted(same, key=lambda p: int(p.stem.removeprefix(_prefix(p))))
 
 
 def main_mesh(folders: Mapping[Path, Sequence[Path]]) -> str:
-    """The name of the file that is the mesh of most cases; among equals the likeliest suffix, then
-    the largest."""
-    counts = Counter(p.name for meshes in folders.values() for p in meshes)
+    """The name of the file that is the mesh of most cases, a pattern where it is one of numbered
+    files; among equals the likeliest suffix, then the largest."""
+    counts: Counter[str] = Counter()
     first: dict[str, Path] = {}
     for meshes in folders.values():
-        for p in meshes:
-            first.setdefault(p.name, p)
+        families = Counter(_family(p) for p in meshes)
+        names = {p: f if families[f := _family(p)] > 1 else p.name for p in meshes}
+        counts.update(set(names.values()))
+        for p, name in names.items():
+            first.setdefault(name, p)
     if counts.most_common(1)[0][1] == 1 and len(folders) > 1:
         suffixes = Counter(p.suffix for meshes in folders.values() for p in meshes)
         return f"*{max(suffixes, key=lambda s: (suffixes[s], -_preference(Path('x' + s))[0]))}"
@@ -179,9 +224,10 @@ def read_folder(
     *,
     progress: Progress | None = None,
     reader: Reader | None = None,
+    first: int | None = None,
 ) -> Folder:
-    """All cases of a folder (or of a PLAID dataset). `settings` override the folder's
-    `fieldcast.toml`.
+    """All cases of a folder (or of a PLAID dataset), or the `first` of them. `settings` override
+    the folder's `fieldcast.toml`.
 
     Files that cannot be used are in `broken`, oddities in `warnings`; neither stops the reading of
     the others. `progress(done, total)` is called after each case.
@@ -195,10 +241,10 @@ def read_folder(
     settings = _settings_of(path).overridden(settings or Settings())
     if reader is None:
         with Reader() as own:
-            return read_folder(path, settings, progress=progress, reader=own)
+            return read_folder(path, settings, progress=progress, reader=own, first=first)
     if is_plaid(path):
-        return read_plaid(path, settings=settings, progress=progress, reader=reader)
-    return read_files(find_cases(path, settings), settings, path, progress, reader)
+        return read_plaid(path, settings=settings, progress=progress, reader=reader, first=first)
+    return read_files(find_cases(path, settings)[:first], settings, path, progress, reader)
 
 
 def read_files(
@@ -215,16 +261,25 @@ def read_files(
 
 
 def _settings_of(path: Path) -> Settings:
-    toml = (path if path.is_dir() else path.parent) / SETTINGS_FILE
+    toml = _beside(path) / SETTINGS_FILE
     return Settings.from_toml(toml) if toml.is_file() else Settings()
 
 
+def _beside(path: Path) -> Path:
+    """The folder that settings and tables for a path lie in."""
+    return next(p for p in (path, *path.absolute().parents) if p.is_dir())
+
+
 def _mesh_notes(files: Sequence[CaseFiles], settings: Settings) -> list[str]:
-    if settings.mesh or not any(f.parts for f in files):
+    if settings.mesh:
         return []
+    series = Counter(_family(f.mesh) for f in files if f.later)
+    notes = [f"mesh {name}: the times of {n} cases by their numbers" for name, n in series.items()]
+    if not any(f.parts for f in files):
+        return notes
     counts = Counter(f.mesh.name for f in files)
     others = sorted({part for f in files for part in f.parts})
-    return [
+    return notes + [
         f"mesh {name}: the main mesh of {n} cases by its name and type; beside it {others}"
         for name, n in counts.items()
     ]
@@ -237,7 +292,7 @@ def _read_all(
     progress: Progress | None,
     reader: Reader,
 ) -> tuple[list[_Content], dict[Path, MeshFileError]]:
-    tables = read_tables(path if path.is_dir() else path.parent)
+    tables = read_tables(_beside(path))
     shared = _shared_parts(files, settings)
     paths = [
         p
@@ -297,9 +352,17 @@ def in_time(steps: Sequence[MeshFile]) -> MeshFile:
         for name, f in first.fields.items()
         if all(name in step.fields for step in steps)
     }
+    scalars = {
+        name: Scalar(unchanging([step.scalars[name].value[:1] for step in steps]), s.unit)
+        for name, s in first.scalars.items()
+        if all(name in step.scalars for step in steps)
+    }
     times = np.concatenate([step.times[:1] for step in steps])
-    rising = bool((np.diff(times) > 0).all())
-    return replace(first, fields=fields, times=times if rising else np.arange(float(len(steps))))
+    odd = tuple(dict.fromkeys(w for step in steps for w in step.warnings))
+    if not (np.diff(times) > 0).all():
+        odd = (*odd, f"no rising times in the {len(steps)} files: counted 0, 1, 2, ...")
+        times = np.arange(float(len(steps)))
+    return replace(first, fields=fields, scalars=scalars, times=times, warnings=odd)
 
 
 def _known(contents: Sequence[_Content]) -> Known:
@@ -425,18 +488,21 @@ class _Assembly:
 
     def _resolved_settings(self, contents: Sequence[_Content], roles: Roles) -> Settings:
         parts = sorted({part for c in contents for part in c.parts})
-        mesh = self._settings.mesh
-        names = {f.mesh.name for f in self._files}
-        if not mesh and any(f.mesh.stem != f.name for f in self._files):
-            suffix = self._files[0].mesh.suffix
-            mesh = names.pop() if len(names) == 1 else f"*{suffix}"
         return replace(
             self._settings,
-            mesh=mesh,
+            mesh=self._resolved_mesh(),
             inputs=roles.names("input"),
             outputs=roles.names("output"),
             parts=tuple(parts),
         )
+
+    def _resolved_mesh(self) -> str:
+        if any(is_trajectory(f.mesh) for f in self._files):
+            return ""
+        if self._settings.mesh or all(f.mesh.stem == f.name for f in self._files):
+            return self._settings.mesh
+        names = {_family(f.mesh) if f.later else f.mesh.name for f in self._files}
+        return names.pop() if len(names) == 1 else f"*{self._files[0].mesh.suffix}"
 
 
 def _shape(c: _Content, name: str) -> tuple[int, str]:
@@ -457,13 +523,18 @@ def sample_of(c: _Content, roles: Roles, settings: Settings) -> Sample:
         {n: _labelled(_needed(fields, n, "field"), n, settings) for n in names}
         for names in kinds[:2]
     ]
+    for name in settings.start:
+        first = _needed(fields, name, "field")
+        first = first.with_values(first.values[:1])
+        chosen[0][name] = _labelled(first, name, settings)
     numbers: list[dict[str, Scalar]] = [
         {n: _measured(_needed(scalars, n, "scalar"), n, settings, n in taken) for n in names}
         for names in kinds[2:]
     ]
     factor = _metres(settings.length_unit)
+    mesh = _with_regions(c.main.mesh, fields, settings)
     case = Case(
-        c.main.mesh if factor == 1.0 else c.main.mesh.scaled(factor),
+        mesh if factor == 1.0 else mesh.scaled(factor),
         numbers[0],
         chosen[0],
         {
@@ -474,6 +545,19 @@ def sample_of(c: _Content, roles: Roles, settings: Settings) -> Sample:
         c.files.name,
     )
     return Sample(case, chosen[1], numbers[1])
+
+
+def _with_regions(mesh: Mesh, fields: Mapping[str, Field], settings: Settings) -> Mesh:
+    """Points whose number in a field names a region belong to it."""
+    found = dict(mesh.regions)
+    for name, named in settings.regions.items():
+        numbers = _needed(fields, name, "field")
+        if numbers.on != "point" or numbers.part or numbers.values.shape[2] != 1:
+            raise ValueError(f"field {name!r}: expected a number on each point to name regions by")
+        for region in named.values():
+            wanted = [float(number) for number, other in named.items() if other == region]
+            found[region] = np.flatnonzero(np.isin(numbers.values[0, :, 0], wanted))
+    return replace(mesh, regions=found) if settings.regions else mesh
 
 
 def _metres(length_unit: str) -> float:
@@ -509,7 +593,7 @@ def _single(
     path: Path, settings: Settings | None, reader: Reader | None
 ) -> tuple[_Content, Settings]:
     """The one case in `path`, with the settings that hold for it."""
-    beside = path if path.is_dir() else path.parent
+    beside = _beside(path)
     own = _settings_of(beside).overridden(settings or Settings())
     files = _files_of_one(path, own)
     if reader is None:
@@ -523,6 +607,8 @@ def _single(
 
 
 def _files_of_one(path: Path, settings: Settings) -> CaseFiles:
+    if is_trajectory(path):
+        return _trajectory_case(path)
     if path.is_file():
         return _flat_case(path, [path])
     if not path.is_dir():

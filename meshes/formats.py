@@ -83,6 +83,7 @@ ANSYS = _foreign("ANSYS mesh", "ansys", ".msh")
 DOLFIN = _foreign("DOLFIN XML", "dolfin-xml", ".xml")
 MED = _foreign("MED", "med", ".med")
 H5M = _foreign("MOAB", "h5m", ".h5m")
+TRAJECTORY = Format("MeshGraphNets trajectory", (".tfrecord",), "trajectories:decode")
 MEDIT = _foreign("Medit", "medit", ".mesh", ".meshb")
 _BY_SUFFIX_ONLY = (
     OBJ,
@@ -117,6 +118,7 @@ FORMATS = (
     DOLFIN,
     MED,
     H5M,
+    TRAJECTORY,
     *_BY_SUFFIX_ONLY,
 )
 SUFFIXES = frozenset(suffix for f in FORMATS for suffix in f.suffixes)
@@ -133,6 +135,8 @@ def sniff(path: Path) -> tuple[Format, tuple[str, ...]]:
     Raises:
         InvalidMesh: nothing in it, or nothing known.
     """
+    if is_trajectory(path):
+        return TRAJECTORY, ()
     if not path.is_file():
         raise InvalidMesh("expected a mesh file, got no such file; check the path")
     with path.open("rb") as file:
@@ -220,12 +224,15 @@ def _hdf(path: Path) -> Format:
     raise InvalidMesh(
         "expected an HDF5 file with a mesh (VTKHDF, CGNS, Exodus, MED or MOAB), got one with "
         f"{sorted(keys) or 'nothing'}; "
-        "the heavy data of an XDMF is read through its .xdmf"
+        "the heavy data of an XDMF is read through its .xdmf, a trajectory of MeshGraphNets as "
+        f"{path.name}/NAME"
     )
 
 
 def _by_suffix(path: Path) -> Format:
     suffix = suffix_of(path)
+    if suffix in TRAJECTORY.suffixes:
+        raise InvalidMesh(f"expected one trajectory, such as {path.name}/0, got the whole file")
     by_suffix: dict[str, Callable[[], Format]] = {}
     for found in _BY_SUFFIX_ONLY:
         for own in found.suffixes:
@@ -238,6 +245,11 @@ def _by_suffix(path: Path) -> Format:
         f"expected a mesh file of {', '.join(sorted(SUFFIXES))}, got "
         f"{path.suffix or 'no suffix'} with unknown content"
     )
+
+
+def is_trajectory(path: Path) -> bool:
+    """Whether a path leads on into a file, as `train.h5/trajectory_0`."""
+    return path.parent.is_file()
 
 
 def format_called(name: str) -> Format | None:

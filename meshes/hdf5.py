@@ -13,8 +13,8 @@ _MOST_OBJECTS = 100_000
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """The file.
+def opened(path: Path, only: str = "") -> Iterator[Any]:
+    """The file; `only`: one of its objects is going to be read, others are not looked at.
 
     Raises:
         InvalidMesh: not a whole HDF5 file, or one that reaches into others.
@@ -26,29 +26,29 @@ def opened(path: Path) -> Iterator[Any]:
     except OSError as error:
         raise InvalidMesh(f"expected a whole HDF5 file, got {error}") from None
     with file:
-        _check_links(file)
+        _check_links(file, only)
         yield file
 
 
-def _check_links(file: Any) -> None:
+def _check_links(file: Any, only: str) -> None:
     import h5py
 
-    pending, seen = [file], 0
+    # A link within the file may lead to what is not looked at.
+    refused = (h5py.ExternalLink, h5py.SoftLink) if only else h5py.ExternalLink
+    pending, seen = [(file, [only] if only in file else list(file))], 0
     while pending:
-        group = pending.pop()
-        for name in group:
+        group, names = pending.pop()
+        for name in names:
             seen += 1
             if seen > _MOST_OBJECTS:
                 raise InvalidMesh(f"expected at most {_MOST_OBJECTS} objects, got more")
             link = group.get(name, getlink=True)
-            if isinstance(link, h5py.ExternalLink):
-                raise InvalidMesh(
-                    f"expected all data in this file, got a link to {link.filename!r}"
-                )
+            if isinstance(link, refused):
+                raise InvalidMesh(f"expected all data in this file, got a link as {name!r}")
             if isinstance(link, h5py.SoftLink):
                 continue
             item = group[name]
             if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
                 raise InvalidMesh(f"expected data in this file, got dataset {name!r} outside of it")
             if isinstance(item, h5py.Group):
-                pending.append(item)
+                pending.append((item, list(item)))

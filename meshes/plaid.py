@@ -101,9 +101,10 @@ def read_plaid(
     settings: Settings | None = None,
     progress: Callable[[int, int], None] | None = None,
     reader: Reader | None = None,
+    first: int | None = None,
 ) -> Folder:
-    """The samples of one split, with the roles of the (first) problem definition unless `settings`
-    give others.
+    """The samples of one split, or the `first` of them, with the roles of the first problem
+    definition unless `settings` give others.
 
     Samples that the dataset declares and that are not there are a note, not an error.
 
@@ -113,17 +114,19 @@ def read_plaid(
     path, settings = Path(path), settings or Settings()
     if reader is None:
         with Reader() as own:
-            return read_plaid(path, split, settings=settings, progress=progress, reader=own)
+            return read_plaid(
+                path, split, settings=settings, progress=progress, reader=own, first=first
+            )
     defined = problems(path)
     notes = []
     if defined:
-        first = defined[0]
-        settings = Settings(inputs=first.inputs, outputs=first.outputs).overridden(settings)
-        notes.append(f"roles: the problem definition {first.name!r}")
+        chosen = defined[0]
+        settings = Settings(inputs=chosen.inputs, outputs=chosen.outputs).overridden(settings)
+        notes.append(f"roles: the problem definition {chosen.name!r}")
         if len(defined) > 1:
             notes.append(f"other problem definitions: {[p.name for p in defined[1:]]}")
     files, missing = _case_files(path, split, defined)
-    folder = read_files(files, settings, path, progress, reader)
+    folder = read_files(files[:first], settings, path, progress, reader)
     return replace(folder, notes=(*notes, *missing, *folder.notes))
 
 

@@ -239,6 +239,12 @@ def raw_of(mesh: Mesh) -> RawMesh:
     )
 
 
+def unchanging(values: Sequence[np.ndarray]) -> np.ndarray:
+    """One value of a scalar that never changes, else that of all times."""
+    joined = np.concatenate(values)
+    return joined[:1] if (joined == joined[:1]).all() else joined
+
+
 def steady_values(values: Float[np.ndarray, ...], n: int) -> np.ndarray:
     """Values of n entities as (1, entity, component)."""
     return np.asarray(values).reshape(1, n, -1)

@@ -44,14 +44,17 @@ class Settings:
     guess). `inputs` and `outputs` name fields and scalars; `field:U` and `scalar:U` tell two of
     one name apart, a plain name is the field first. Fields of another mesh of a case are
     `part/name`, as in `airfoil/p`. `parts` are the other meshes to read (None = all that every
-    case has). `units` maps names to pint strings; `length_unit` is the unit of coordinates ("" =
-    m).
+    case has). `start` names fields whose first time is known beforehand. `regions` maps a field of
+    numbers on points to the region that each number names. `units` maps names to pint strings;
+    `length_unit` is the unit of coordinates ("" = m).
     """
 
     mesh: str = ""
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     parts: tuple[str, ...] | None = None
+    start: tuple[str, ...] = ()
+    regions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     length_unit: str = ""
 
@@ -61,6 +64,12 @@ class Settings:
             raise ValueError(
                 f"expected names that are inputs or outputs, got {sorted(both)} as both"
             )
+        both = set(self.inputs) & set(self.start)
+        if both:
+            raise ValueError(
+                f"expected names of inputs or of start, got {sorted(both)} as both; start gives "
+                "the first time, inputs all"
+            )
         for unit in (*self.units.values(), self.length_unit):
             if unit:
                 check_unit(unit)
@@ -69,6 +78,7 @@ class Settings:
         """As plain lists and dictionaries, for JSON."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
         found["units"] = dict(self.units)
+        found["regions"] = {name: dict(named) for name, named in self.regions.items()}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
 
     @classmethod
@@ -83,7 +93,7 @@ class Settings:
         if unknown:
             raise ValueError(f"{where}: expected keys of {sorted(known)}, got {sorted(unknown)}")
         values = dict(content)
-        for name in ("inputs", "outputs", "parts"):
+        for name in ("inputs", "outputs", "parts", "start"):
             if values.get(name) is not None:
                 values[name] = _names(values[name], f"{where}: {name}")
         for name in ("mesh", "length_unit"):
@@ -92,6 +102,7 @@ class Settings:
         units = values.get("units", {})
         if not isinstance(units, Mapping) or not all(isinstance(u, str) for u in units.values()):
             raise ValueError(f"{where}: expected units such as U = 'm/s', got {units!r}")
+        values["regions"] = _regions(values.get("regions", {}), where)
         return cls(**values)
 
     @classmethod
@@ -115,8 +126,8 @@ class Settings:
             for f in fields(self)
             if getattr(other, f.name) != getattr(plain, f.name)
         }
-        if "units" in changed:
-            changed["units"] = {**self.units, **other.units}
+        for name in {"units", "regions"} & set(changed):
+            changed[name] = {**getattr(self, name), **changed[name]}
         return replace(self, **changed)
 
     def unit_of(self, name: str, kind: Kind, fallback: str, shared: bool = False) -> str:
@@ -132,6 +143,19 @@ def _names(value: Any, where: str) -> tuple[str, ...]:
     if isinstance(value, str) or not all(isinstance(v, str) for v in value):
         raise ValueError(f"{where}: expected a list of names, got {value!r}")
     return tuple(value)
+
+
+def _regions(value: Any, where: str) -> dict[str, dict[str, str]]:
+    """Numbers as text to names, by field."""
+    try:
+        found = {str(f): {str(k): str(v) for k, v in named.items()} for f, named in value.items()}
+        for named in found.values():
+            [float(number) for number in named]
+    except (AttributeError, ValueError):
+        raise ValueError(
+            f"{where}: expected regions such as node_type = {{4 = 'inflow'}}, got {value!r}"
+        ) from None
+    return found
 
 
 @dataclass(frozen=True)
@@ -185,6 +209,9 @@ def resolved(settings: Settings, known: Known, strict: bool = True) -> tuple[Rol
         ValueError: a name that no case has (unless not `strict`).
     """
     found: dict[tuple[str, Kind], list[str]] = {}
+    for name in (*settings.start, *settings.regions) if strict else ():
+        if name not in known.fields:
+            raise ValueError(_unknown("start or region field", name, known))
     for role, names in (("input", settings.inputs), ("output", settings.outputs)):
         for name in names:
             place = split_name(name, known.fields, known.scalars)
@@ -216,6 +243,7 @@ def _unknown(role: str, name: str, known: Known) -> str:
 def _guess(settings: Settings, known: Known, found: dict[tuple[str, Kind], list[str]]) -> list[str]:
     """Adds guesses to `found` for the roles that the settings leave open; says what and why."""
     taken = {(kind, name) for (_, kind), names in found.items() for name in names}
+    taken |= {("field", name) for name in settings.regions}
     open_roles = {"input": not settings.inputs, "output": not settings.outputs}
     notes = []
     for name in known.fields:

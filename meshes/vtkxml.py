@@ -31,6 +31,7 @@ from .raw import (
     lattice,
     merged,
     raw_of_blocks,
+    unchanging,
 )
 from .sample import Scalar
 from .validation import InvalidMesh
@@ -546,17 +547,11 @@ def stacked(raws: Sequence[RawMesh], times: np.ndarray) -> RawMesh:
             continue
         fields.append(replace(f, values=np.concatenate([found[0].values for found in series])))
     scalars = {
-        name: Scalar(_steady([raw.scalars[name].value for raw in raws]), scalar.unit)
+        name: Scalar(unchanging([raw.scalars[name].value for raw in raws]), scalar.unit)
         for name, scalar in first.scalars.items()
         if all(name in raw.scalars for raw in raws)
     }
     return replace(first, fields=tuple(fields), scalars=scalars, times=times)
-
-
-def _steady(values: Sequence[np.ndarray]) -> np.ndarray:
-    """One value for a scalar that never changes, else all."""
-    joined = np.concatenate(values)
-    return joined[:1] if (joined == joined[0]).all() else joined
 
 
 def encode(raw: RawMesh, poly: bool = False) -> bytes:

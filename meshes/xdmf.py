@@ -67,6 +67,7 @@ _BY_NUMBER = {number: (vtk, nodes) for number, vtk, nodes in _TOPOLOGIES.values(
 _BY_VTK = {vtk: (name, number) for name, (number, vtk, _) in _TOPOLOGIES.items()}
 _LISTED = {POLY_VERTEX, POLY_LINE, POLYGON, VERTEX, LINE}
 _KINDS = {"float": "f", "int": "i", "uint": "u", "char": "i", "uchar": "u"}
+_UNIT = "Unit"
 _WIDTHS = {"scalar": 1, "vector": 3, "tensor": 9, "tensor6": 6}
 
 
@@ -83,12 +84,12 @@ def decode(path: Path) -> RawMesh:
         root = ElementTree.fromstring(data)
     except ElementTree.ParseError as error:
         raise InvalidMesh(f"expected whole XML, got {error}; the file is truncated") from None
-    domain = root.find("Domain")
-    grid = domain.find("Grid") if domain is not None else None
-    if grid is None:
+    grids = root.findall("Domain/Grid")
+    if not grids:
         raise InvalidMesh("expected a <Domain> with a <Grid>, got none")
+    series = [g for g in grids if (g.get("CollectionType") or "").lower() == "temporal"]
     with ExitStack() as stack:
-        return _Xdmf(path, root, stack).read(grid)
+        return _Xdmf(path, root, stack).read((series or grids)[0])
 
 
 class _Xdmf:
@@ -99,31 +100,33 @@ class _Xdmf:
         self._root = root
         self._stack = stack
         self._files: dict[Path, Any] = {}
+        self._known: dict[bytes, RawMesh] = {}
 
     def read(self, grid: ElementTree.Element) -> RawMesh:
         """A uniform grid, or a collection of them in time."""
         kind = grid.get("GridType", "Uniform").lower()
         if kind == "uniform":
-            return self._uniform(grid, None)
+            return replace(self._uniform(grid), times=np.array([_time(grid, 0.0)]))
         if kind != "collection" or grid.get("CollectionType", "Spatial").lower() != "temporal":
             raise InvalidMesh(f"expected a uniform grid or a temporal collection, got {kind}")
-        raws, times, first = [], [], None
-        for i, step in enumerate(grid.findall("Grid")):
-            first = step if first is None else first
-            raws.append(self._uniform(step, first))
-            time = step.find("Time")
-            times.append(float(time.get("Value", i)) if time is not None else float(i))
-        if not raws:
+        steps = grid.findall("Grid")
+        if not steps:
             raise InvalidMesh("expected at least one grid in the collection, got none")
-        return stacked(raws, np.array(times))
+        times = [_time(step, float(i)) for i, step in enumerate(steps)]
+        return stacked([self._uniform(step) for step in steps], np.array(times))
 
-    def _uniform(self, grid: ElementTree.Element, first: ElementTree.Element | None) -> RawMesh:
-        topology, geometry = grid.find("Topology"), grid.find("Geometry")
-        if (topology is None or geometry is None) and first is not None:
-            topology, geometry = first.find("Topology"), first.find("Geometry")
-        if topology is None or geometry is None:
+    def _uniform(self, grid: ElementTree.Element) -> RawMesh:
+        """A grid on its own mesh, or on the first of the file that is whole (included, as meshio
+        and FEniCS write series)."""
+        own = _mesh_in(grid)
+        both = own or next((m for g in self._root.iter("Grid") if (m := _mesh_in(g))), None)
+        if both is None:
             raise InvalidMesh("expected <Topology> and <Geometry>, got not both")
-        raw = self._cells(topology, self._points(geometry, topology))
+        key = b"".join(ElementTree.tostring(element) for element in both)
+        if key not in self._known:
+            topology, geometry = both
+            self._known[key] = self._cells(topology, self._points(geometry, topology))
+        raw = self._known[key]
         return replace(
             raw, fields=tuple(self._fields(grid, raw)), scalars=dict(self._scalars(grid))
         )
@@ -134,7 +137,7 @@ class _Xdmf:
             if (attribute.get("Center") or "").lower() == "grid" and item is not None:
                 values = self._item(item).ravel()
                 if values.size == 1:
-                    yield attribute.get("Name", ""), Scalar(values.astype(float))
+                    yield attribute.get("Name", ""), Scalar(values.astype(float), _unit(attribute))
 
     def _points(self, geometry: ElementTree.Element, topology: ElementTree.Element) -> np.ndarray:
         kind = (geometry.get("GeometryType") or geometry.get("Type") or "XYZ").upper()
@@ -210,7 +213,7 @@ class _Xdmf:
                     f"field {name!r}: expected {_WIDTHS[kind] * n} values ({kind}), got "
                     f"{values.size}"
                 )
-            yield RawField(name, values.reshape(1, n, width), on)  # type: ignore[arg-type]
+            yield RawField(name, values.reshape(1, n, width), on, _unit(attribute))  # type: ignore[arg-type]
 
     def _item(self, item: ElementTree.Element) -> np.ndarray:
         if item.get("Reference"):
@@ -265,6 +268,23 @@ class _Xdmf:
         if inner not in self._files[path]:
             raise InvalidMesh(f"expected {inner!r} in {name!r}, got none")
         return np.asarray(self._files[path][inner][()])
+
+
+def _time(grid: ElementTree.Element, fallback: float) -> float:
+    time = grid.find("Time")
+    return fallback if time is None else float(time.get("Value", fallback))
+
+
+def _mesh_in(
+    grid: ElementTree.Element,
+) -> tuple[ElementTree.Element, ElementTree.Element] | None:
+    topology, geometry = grid.find("Topology"), grid.find("Geometry")
+    return None if topology is None or geometry is None else (topology, geometry)
+
+
+def _unit(attribute: ElementTree.Element) -> str:
+    found = (i.get("Value", "") for i in attribute.findall("Information") if i.get("Name") == _UNIT)
+    return next(found, "")
 
 
 def _mixed(points: np.ndarray, flat: np.ndarray) -> RawMesh:
@@ -330,9 +350,10 @@ class _Light:
                 ElementTree.SubElement(grid, "Time", Value=repr(float(time)))
             grid.extend(mesh)
             for key, scalar in raw.scalars.items():
-                self._scalar(grid, key, float(scalar.value[min(i, len(scalar.value) - 1)]))
+                self._scalar(grid, key, scalar, i)
             for j, f in enumerate(raw.fields):
-                self._attribute(grid, f, f"field{j}_{i}", f.values[min(i, len(f.values) - 1)])
+                now = min(i, len(f.values) - 1)
+                self._attribute(grid, f, f"field{j}_{now}", f.values[now])
         return root
 
     def _item(self, parent: ElementTree.Element, key: str, values: np.ndarray) -> None:
@@ -365,14 +386,15 @@ class _Light:
         self._item(topology, "cells", cells)
         return geometry, topology
 
-    def _scalar(self, grid: ElementTree.Element, name: str, value: float) -> None:
+    def _scalar(self, grid: ElementTree.Element, name: str, scalar: Scalar, time: int) -> None:
         attribute = ElementTree.SubElement(
             grid, "Attribute", Name=name, AttributeType="Scalar", Center="Grid"
         )
         item = ElementTree.SubElement(
             attribute, "DataItem", NumberType="Float", Precision="8", Dimensions="1", Format="XML"
         )
-        item.text = repr(value)
+        item.text = repr(float(scalar.value[min(time, len(scalar.value) - 1)]))
+        _add_unit(attribute, scalar.unit)
 
     def _attribute(
         self, grid: ElementTree.Element, f: RawField, key: str, values: np.ndarray
@@ -386,6 +408,12 @@ class _Light:
             Center="Node" if f.on == "point" else "Cell",
         )
         self._item(attribute, key, values[:, 0] if values.shape[1] == 1 else values)
+        _add_unit(attribute, f.unit)
+
+
+def _add_unit(attribute: ElementTree.Element, unit: str) -> None:
+    if unit:
+        ElementTree.SubElement(attribute, "Information", Name=_UNIT, Value=unit)
 
 
 def _stream(raw: RawMesh) -> np.ndarray:

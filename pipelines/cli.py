@@ -14,6 +14,7 @@ import typer
 from .options import (
     CandidatesPath,
     CriterionName,
+    First,
     FolderPath,
     Inputs,
     Json,
@@ -88,12 +89,13 @@ def inspect(
     outputs: Outputs = None,
     mesh: MeshName = "",
     unit: Units = None,
+    first: First = None,
     as_json: Json = False,
 ) -> None:
     """What is in a folder: cases, fields, units, ranges, duplicates, and what is broken."""
     from .inspecting import inspection, inspection_lines
 
-    found = read(folder, named_settings(inputs, outputs, mesh, unit))
+    found = read(folder, named_settings(inputs, outputs, mesh, unit), first)
     content = inspection(found)
     say(content if as_json else None, inspection_lines(content))
     raise typer.Exit(SOME_FAILED if found.broken else 0)
@@ -115,6 +117,7 @@ def fit(
     outputs: Outputs = None,
     mesh: MeshName = "",
     unit: Units = None,
+    first: First = None,
     hold_out: Annotated[
         float, typer.Option(help="Share of cases kept to score the model.", min=0, max=0.9)
     ] = 0.2,
@@ -129,7 +132,7 @@ def fit(
     if recipe is None and settings:
         raise ValueError("--set: expected a surrogate by name to set something of, got auto")
     check_writable(out)
-    found = read(folder, named_settings(inputs, outputs, mesh, unit))
+    found = read(folder, named_settings(inputs, outputs, mesh, unit), first)
     tell(list(found.notes), found)
     if len(found.samples) < 2:
         raise ValueError(f"expected at least 2 usable cases in {folder}, got {len(found.samples)}")
@@ -447,7 +450,7 @@ def _card(predictor: Predictor) -> dict[str, Any]:
 def _fit_lines(predictor: Predictor) -> list[str]:
     report = predictor.card.fit
     lines = [
-        f"{key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}"
+        f"{key.replace('_', ' ')}: {_told(value)}"
         for key, value in report.items()
         if not isinstance(value, dict)
     ]
@@ -469,6 +472,12 @@ def _fit_lines(predictor: Predictor) -> list[str]:
             f"{entry['coverage_95']:.0%}"
         )
     return lines
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _score_lines(evaluation: Evaluation | None) -> list[str]:

@@ -13,8 +13,8 @@ from fieldcast.meshes.folder import Folder
 
 
 def inspection(folder: Folder) -> dict[str, Any]:
-    """JSON-able: cases, nodes, topologies, inputs and outputs with units and ranges, duplicates,
-    what is broken or odd, and what was guessed."""
+    """JSON-able: cases, nodes, topologies, regions, inputs and outputs with units and ranges,
+    duplicates, what is broken or odd, and what was guessed."""
     cases = folder.cases
     by_id: dict[str, list[str]] = defaultdict(list)
     for case in cases:
@@ -26,6 +26,7 @@ def inspection(folder: Folder) -> dict[str, Any]:
         "nodes": [min(sizes), int(np.mean(sizes)), max(sizes)],
         "cells": sorted({name for c in cases for name in c.mesh.cells}),
         "topologies": _topologies(cases),
+        "regions": sorted({name for c in cases for name in c.mesh.regions}),
         "inputs": {**_scalars([c.parameters for c in cases]), **_fields([c.fields for c in cases])},
         "outputs": _outputs(folder.samples),
         "duplicates": [names for names in by_id.values() if len(names) > 1],
@@ -93,6 +94,7 @@ def inspection_lines(content: Mapping[str, Any]) -> list[str]:
         f"cells: {', '.join(content['cells']) or 'none'}",
     ]
     lines += [f"  {count} x {kind}" for kind, count in content["topologies"].items()]
+    lines += [f"regions: {', '.join(content['regions'])}"] if content["regions"] else []
     for role in ("inputs", "outputs"):
         lines.append(f"{role}:" if content[role] else f"{role}: none")
         for name, entry in content[role].items():

@@ -44,6 +44,7 @@ Outputs = Annotated[
 MeshName = Annotated[
     str, typer.Option("--mesh", help="The mesh file of each case, such as internal.vtu.")
 ]
+First = Annotated[int | None, typer.Option("--first", help="Read no more cases.", min=1)]
 Units = Annotated[
     list[str] | None, typer.Option("--unit", help="NAME=UNIT, such as U=m/s (repeat).")
 ]
@@ -155,15 +156,16 @@ def _names(given: list[str] | None) -> tuple[str, ...]:
     return tuple(n.strip() for text in given or [] for n in text.split(",") if n.strip())
 
 
-def read(folder: Path, settings: Settings) -> Folder:
+def read(folder: Path, settings: Settings, first: int | None = None) -> Folder:
     from fieldcast.meshes.folder import read_folder
+    from fieldcast.meshes.formats import is_trajectory
 
     from .console import Bars
 
-    if not folder.exists():
+    if not folder.exists() and not is_trajectory(folder):
         raise ValueError(f"expected a folder with simulations, {folder} does not exist")
     with Bars() as bars:
-        return read_folder(folder, settings, progress=lambda d, n: bars("read", d, n))
+        return read_folder(folder, settings, progress=lambda d, n: bars("read", d, n), first=first)
 
 
 def check_writable(out: Path) -> None:

@@ -1,22 +1,35 @@
-"""Pictures of fields, scalars and calibration, as PNG bytes."""
+"""Pictures of fields, scalars and calibration as PNG bytes, and of series in time as GIF or
+MP4."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
-from fieldcast.meshes import Mesh
+from fieldcast.meshes import Mesh, Prediction, Sample
 from fieldcast.meshes.chart import cells_to_points
+from fieldcast.meshes.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 110
+log = logging.getLogger(__name__)
+
+DPI, MOVIE_DPI = 110, 75
+MOST_FRAMES, FRAMES_PER_SECOND = 32, 8
+SHARED, OWN = "viridis", "magma"
+BANDS = {SHARED: 22, OWN: 18, "gray": 8}
+# Below this ratio of height to width, panels lie one below another.
+_WIDE = 0.5
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -40,42 +53,136 @@ def point_values(mesh: Mesh, values: Float[np.ndarray, " entity"]) -> Float[np.n
     return values if len(values) == len(mesh.points) else cells_to_points(mesh) @ values
 
 
-def magnitude(values: Float[np.ndarray, "entity component"]) -> Float[np.ndarray, " entity"]:
+def magnitude(values: Float[np.ndarray, "... component"]) -> Float[np.ndarray, ...]:
     """The one component, or the length of a vector."""
-    return values[:, 0] if values.shape[1] == 1 else np.linalg.norm(values, axis=1)
+    return values[..., 0] if values.shape[-1] == 1 else np.linalg.norm(values, axis=-1)
 
 
-def field_panels(
-    mesh: Mesh,
-    panels: Mapping[str, Float[np.ndarray, " entity"]],
-    title: str,
-    shared: Sequence[str] = (),
-) -> bytes:
-    """One panel per field, side by side; those named in `shared` have one colour scale."""
-    figure = _figure(3.6 * len(panels), 3.4)
-    axes: Any = figure.subplots(1, len(panels), squeeze=False)[0]
-    together = [point_values(mesh, panels[name]) for name in shared if name in panels]
-    limits = (min(v.min() for v in together), max(v.max() for v in together)) if together else None
-    points, cells = _flat(mesh)
-    for ax, (name, values) in zip(axes, panels.items(), strict=True):
-        values = point_values(mesh, values)
-        low, high = limits if limits and name in shared else (values.min(), values.max())
-        colours = "viridis" if name in shared else "magma"
-        drawn = ax.tripcolor(
-            *points.T,
-            cells,
-            values,
-            shading="gouraud",
-            vmin=low,
-            vmax=max(high, low + 1e-300),
-            cmap=colours,
-        )
-        figure.colorbar(drawn, ax=ax, shrink=0.8, format="%.3g")
-        ax.set_title(name, fontsize=9)
-        ax.set_aspect("equal")
-        ax.set_axis_off()
-    figure.suptitle(title, fontsize=10)
-    return _png(figure)
+@dataclass(frozen=True)
+class Panels:
+    """Fields on one mesh, a panel each, at `times` [s] (steady: one). Those in `shared` have the
+    range of colours of the first of them."""
+
+    mesh: Mesh
+    values: Mapping[str, Float[np.ndarray, "time entity"]]
+    times: Float[np.ndarray, " time"]
+    title: str
+    shared: tuple[str, ...] = ()
+
+    @classmethod
+    def comparing(cls, sample: Sample, prediction: Prediction, name: str, title: str) -> Panels:
+        """Truth, prediction and error of a field, and its standard deviation where it is known."""
+        truth, found = sample.fields[name].values, prediction.mean[name].values
+        values = {
+            "truth": magnitude(truth),
+            "prediction": magnitude(found),
+            "error": np.linalg.norm(found - truth, axis=-1),
+        }
+        if prediction.std is not None and name in prediction.std:
+            values["sigma"] = np.linalg.norm(prediction.std[name].values, axis=-1)
+        mesh = sample.case.mesh_of(prediction.mean[name].part)
+        times = sample.case.times[: len(truth)]
+        return cls(mesh, values, times, title, ("truth", "prediction"))
+
+    def span(self, name: str) -> tuple[float, float]:
+        """Of its colours: all times of it, or of the first that shares them."""
+        values = self.values[self.shared[0] if name in self.shared else name]
+        finite = values[np.isfinite(values)]
+        low = float(finite.min(initial=np.inf)) if finite.size else 0.0
+        return low, max(float(finite.max(initial=low)), low + 1e-300)
+
+
+def still(panels: Panels) -> bytes:
+    """Its first time, the panels side by side (one below another where the mesh is wide)."""
+    return _png(_Stage(panels).figure)
+
+
+def gif(panels: Panels) -> bytes:
+    """In few colours, so that it stays small: bands of the panels' colours, and greys."""
+    from matplotlib import colormaps
+    from PIL import Image
+
+    bands = np.concatenate([colormaps[name](np.linspace(0, 1, n)) for name, n in BANDS.items()])
+    palette = Image.new("P", (1, 1))
+    palette.putpalette((255 * bands[:, :3]).round().astype(np.uint8).tobytes())
+    first, *rest = (
+        Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.NONE)
+        for pixels in _Stage(panels).frames(MOVIE_DPI)
+    )
+    buffer, pause = io.BytesIO(), 1000 // FRAMES_PER_SECOND
+    first.save(buffer, "gif", save_all=True, append_images=rest, duration=pause, loop=0)
+    return buffer.getvalue()
+
+
+def write_movie(panels: Panels, path: str | Path) -> Path:
+    """As MP4 where ffmpeg is found, else as GIF, which is logged. Returns the file written."""
+    from matplotlib.animation import FFMpegWriter
+
+    path = Path(path)
+    if not FFMpegWriter.isAvailable():
+        path = path.with_suffix(".gif")
+        log.warning("%s: written as GIF, for MP4 install ffmpeg", path)
+        replace_file(path, gif(panels))
+        return path
+    path, stage, writer = path.with_suffix(".mp4"), _Stage(panels), FFMpegWriter(FRAMES_PER_SECOND)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / path.name
+        with writer.saving(stage.figure, str(made), DPI):
+            for _ in stage.frames(DPI):
+                writer.grab_frame()
+        replace_file(path, made.read_bytes())
+    return path
+
+
+class _Stage:
+    """The figure, which shows one time."""
+
+    def __init__(self, panels: Panels) -> None:
+        self._panels = panels
+        points, cells = _flat(panels.mesh)
+        rows, columns, size = _layout(points, len(panels.values))
+        self.figure = _figure(*size)
+        axes: Any = self.figure.subplots(rows, columns, squeeze=False).ravel()
+        self._drawn = {}
+        for ax, (name, values) in zip(axes, panels.values.items(), strict=True):
+            low, high = panels.span(name)
+            self._drawn[name] = ax.tripcolor(
+                *points.T,
+                cells,
+                point_values(panels.mesh, values[0]),
+                shading="gouraud",
+                vmin=low,
+                vmax=high,
+                cmap=SHARED if name in panels.shared else OWN,
+            )
+            self.figure.colorbar(self._drawn[name], ax=ax, shrink=0.8, format="%.3g")
+            ax.set_title(name, fontsize=9)
+            ax.set_aspect("equal")
+            ax.set_axis_off()
+        self._title = self.figure.suptitle(panels.title, fontsize=10)
+
+    def frames(self, dpi: int) -> Iterator[UInt8[np.ndarray, "high wide 3"]]:
+        """At most 32 pictures, evenly spread over the times, with the time in the title."""
+        panels = self._panels
+        canvas: Any = self.figure.canvas
+        self.figure.set_dpi(dpi)
+        count = min(MOST_FRAMES, len(panels.times))
+        for time in np.linspace(0, len(panels.times) - 1, count).round().astype(int):
+            for name, drawn in self._drawn.items():
+                drawn.set_array(point_values(panels.mesh, panels.values[name][time]))
+            self._title.set_text(f"{panels.title}, t = {panels.times[time]:.4g} s")
+            canvas.draw()
+            self.figure.set_layout_engine("none")  # places stay as they are now
+            yield np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _layout(points: np.ndarray, count: int) -> tuple[int, int, tuple[float, float]]:
+    """(rows, columns, (width, height) in inches): wide meshes lie one below another."""
+    wide, high = np.ptp(points, axis=0)
+    ratio = float(high / wide) if wide > 0 else 1.0
+    if ratio < _WIDE:
+        return count, 1, (8.0, count * (6.5 * ratio + 0.35) + 0.4)
+    return 1, count, (3.6 * count, min(max(2.6 * ratio, 1.6), 5.0) + 0.7)
 
 
 def _flat(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:

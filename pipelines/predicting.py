@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fieldcast.meshes import Case, Prediction
 from fieldcast.meshes.files import replace_file
@@ -14,6 +16,7 @@ from fieldcast.meshes.folder import Folder, read_folder
 from fieldcast.meshes.reading import MeshFileError, Reader
 from fieldcast.meshes.roles import Settings
 from fieldcast.meshes.writing import native_format, write_prediction
+from fieldcast.surrogates.signature import Signature
 from fieldcast.surrogates.surrogate import Predictor, Progress, quiet
 
 MANIFEST = "manifest.json"
@@ -81,7 +84,7 @@ def predict_folder(
 
 def _answered(predictor: Predictor, case: Case, folder: Folder, out: Path, level: float) -> Outcome:
     try:
-        [prediction] = predictor.predict([case])
+        [prediction] = predictor.predict([_in_time(case, predictor.signature)])
     except ValueError as error:
         return Outcome(case.name, "invalid-input", "", str(error))
     source = folder.paths[case.name]
@@ -95,6 +98,13 @@ def _answered(predictor: Predictor, case: Case, folder: Folder, out: Path, level
     return Outcome(
         case.name, status, written.name, prediction.trust.reason, _numbers(prediction, level)
     )
+
+
+def _in_time(case: Case, signature: Signature) -> Case:
+    """A case of one time, the start, is asked for as many as the training set has."""
+    if len(case.times) > 1 or not signature.own_times:
+        return case
+    return replace(case, times=case.times + np.subtract(signature.times, signature.times[0]))
 
 
 def _numbers(prediction: Prediction, level: float) -> dict[str, Any]:

@@ -63,9 +63,9 @@ def write_report(
     return path
 
 
-def _image(png: bytes, caption: str) -> str:
-    data = base64.b64encode(png).decode()
-    return f"<p><img alt='{html.escape(caption)}' src='data:image/png;base64,{data}'></p>"
+def _image(data: bytes, caption: str, kind: str = "png") -> str:
+    text = base64.b64encode(data).decode()
+    return f"<p><img alt='{html.escape(caption)}' src='data:image/{kind};base64,{text}'></p>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -150,7 +150,7 @@ def _cases(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> str:
 def _fields(
     samples: Sequence[Sample], predictions: Sequence[Prediction], progress: Progress
 ) -> Iterator[str]:
-    """The best, the median and the worst case of each field."""
+    """The median and the worst case of each field; moving where it is a series."""
     first = predictions[0]
     if not first.mean or not pictures.can_draw(samples[0].case.mesh):
         return
@@ -163,24 +163,14 @@ def _fields(
         order = np.argsort(errors)
         for label, i in (("median", order[len(order) // 2]), ("worst", order[-1])):
             sample, prediction = samples[int(i)], predictions[int(i)]
-            drawn = _panels(sample, prediction, name)
-            title = f"{name}, {label} case: {sample.case.label} (RRMSE {errors[i]:.1e})"
-            mesh = sample.case.mesh_of(prediction.mean[name].part)
-            yield _image(pictures.field_panels(mesh, drawn, title, ("truth", "prediction")), title)
+            unit = f" [{sample.fields[name].unit}]" if sample.fields[name].unit else ""
+            title = f"{name}{unit}, {label} case: {sample.case.label} (RRMSE {errors[i]:.1e})"
+            panels = pictures.Panels.comparing(sample, prediction, name, title)
+            if len(panels.times) > 1:
+                yield _image(pictures.gif(panels), title, "gif")
+            else:
+                yield _image(pictures.still(panels), title)
         progress("draw", k + 1, len(first.mean))
-
-
-def _panels(sample: Sample, prediction: Prediction, name: str) -> dict[str, np.ndarray]:
-    truth, found = sample.fields[name].values[-1], prediction.mean[name].values[-1]
-    drawn = {
-        "truth": pictures.magnitude(truth),
-        "prediction": pictures.magnitude(found),
-        "error": np.linalg.norm(found - truth, axis=1),
-    }
-    if prediction.std is not None and name in prediction.std:
-        spread = prediction.std[name].values[-1]
-        drawn["sigma"] = np.linalg.norm(spread, axis=1)
-    return drawn
 
 
 def _scalars(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> Iterator[str]:

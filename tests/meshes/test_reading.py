@@ -240,6 +240,23 @@ def test_entities_are_refused(reader, tmp_path):
         reader.read(tmp_path / "bomb.vtu")
 
 
+def test_a_series_by_meshio_includes_its_mesh(reader, tmp_path, monkeypatch):
+    import meshio
+
+    monkeypatch.chdir(tmp_path)  # meshio writes the HDF5 file there
+    points = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    u = np.random.default_rng(0).normal(size=(3, 4))
+    with meshio.xdmf.TimeSeriesWriter("run.xdmf") as file:
+        file.write_points_cells(points, [("triangle", np.array([[0, 1, 2], [0, 2, 3]]))])
+        for k in range(3):
+            file.write_data(0.1 * k, point_data={"u": u[k]}, cell_data={"c": [np.full(2, k)]})
+    found = reader.read(tmp_path / "run.xdmf")
+    np.testing.assert_allclose(found.times, [0.0, 0.1, 0.2])
+    np.testing.assert_array_equal(found.fields["u"].values[..., 0], u)
+    assert found.fields["c"].values[:, 0, 0].tolist() == [0.0, 1.0, 2.0]
+    assert found.mesh.cells["triangle"].tolist() == [[0, 1, 2], [0, 2, 3]]
+
+
 def test_missing_file_says_so(reader, tmp_path):
     with pytest.raises(MeshFileError, match="no such file"):
         reader.read(tmp_path / "absent.vtu")

@@ -22,6 +22,7 @@ FORMATS = [".vtu", ".vtp", ".vtk", ".vtkhdf", ".xdmf", ".exo", ".case", ".cgns",
 SINGLE_PRECISION = (".case",)
 NO_POLYGONS = (".msh",)
 ONE_ARRAY_PER_COMPONENT = (".cgns",)
+UNITS = (".vtu", ".vtp", ".pvd", ".xdmf")
 BY_TYPE = (".case",)
 
 
@@ -65,7 +66,7 @@ def test_round_trip(reader, tmp_path, suffix, polygons, times):
     rng = np.random.default_rng(1)
     mesh = mixed_mesh(polygons, 2)
     fields = {
-        "p": Field(rng.normal(size=(times, 7, 1))),
+        "p": Field(rng.normal(size=(times, 7, 1)), "kPa"),
         "U": Field(rng.normal(size=(times, 7, 3))),
         "k": Field(rng.normal(size=(times, mesh.n_cells, 1)), on="cell"),
         "p (cell)": Field(rng.normal(size=(times, mesh.n_cells, 1)), on="cell"),
@@ -73,7 +74,7 @@ def test_round_trip(reader, tmp_path, suffix, polygons, times):
     if suffix in ONE_ARRAY_PER_COMPONENT:
         del fields["U"]
     sample = Sample(
-        Case(mesh, {"speed": Scalar(np.array([2.5]))}, times=0.5 * np.arange(times)), fields
+        Case(mesh, {"speed": Scalar(np.array([2.5]), "m/s")}, times=0.5 * np.arange(times)), fields
     )
     found = reader.read(write_sample(sample, tmp_path / f"sample{suffix}"))
     same_mesh(found.mesh, mesh, ordered=suffix not in BY_TYPE)
@@ -85,6 +86,8 @@ def test_round_trip(reader, tmp_path, suffix, polygons, times):
         assert found.fields[name].on == f.on
     if suffix not in NO_POLYGONS:
         assert found.scalars["speed"].value.tolist() == [2.5]
+    if suffix in UNITS:
+        assert (found.fields["p"].unit, found.scalars["speed"].unit) == ("kPa", "m/s")
     assert found.warnings == ()
 
 
@@ -144,19 +147,6 @@ def test_vtu_and_vtp_keep_every_bit(reader, tmp_path, data):
         )
 
 
-def test_units_survive_in_vtu(reader, tmp_path):
-    mesh = mixed_mesh(False, 3)
-    path = write_mesh(
-        mesh,
-        tmp_path / "u.vtu",
-        {"p": Field(np.zeros((1, 7, 1)), "kPa")},
-        {"CL": Scalar(np.ones(1), "1")},
-    )
-    found = reader.read(path)
-    assert found.fields["p"].unit == "kPa"
-    assert found.scalars["CL"].unit == "1"
-
-
 @pytest.mark.parametrize("suffix", [".vtu", ".vtp", ".vtk", ".vtkhdf", ".case"])
 def test_vtk_reads_what_we_write(tmp_path, suffix):
     pyvista = pytest.importorskip("pyvista")
@@ -208,6 +198,43 @@ def test_a_prediction_lies_on_the_native_mesh(reader, tmp_path, suffix):
     if suffix != ".msh":
         assert float(found.scalars["trust_status"]) == 1.0
         assert float(found.scalars["CL_std"]) == 0.1
+
+
+@pytest.mark.parametrize("suffix", [".pvd", ".xdmf"])
+def test_a_series_is_answered_as_one(reader, tmp_path, suffix):
+    times = 2.0 + 0.1 * np.arange(4)
+    case = Case(mixed_mesh(True, 3), times=times)
+    source = write_mesh(case.mesh, tmp_path / f"in{suffix}", {"p": Field(np.zeros((4, 7, 1)))})
+    rng = np.random.default_rng(0)
+    mean = {
+        "p": Field(rng.normal(size=(4, 7, 1)), "Pa"),
+        "k": Field(rng.normal(size=(4, 4, 2)), "m^2/s^2", "cell"),
+    }
+    drag = Estimate(rng.normal(size=4), None, "N")
+    prediction = Prediction(case, mean, None, {"drag": drag})
+    path = write_prediction(prediction, tmp_path / "answers", source=source)
+    assert path.suffix == suffix
+    found = reader.read(path)
+    same_mesh(found.mesh, case.mesh)
+    np.testing.assert_array_equal(found.times, times)
+    for name, f in mean.items():
+        np.testing.assert_array_equal(found.fields[name].values, f.values)
+        assert (found.fields[name].unit, found.fields[name].on) == (f.unit, f.on)
+    np.testing.assert_array_equal(found.scalars["drag"].value, drag.mean)
+    assert found.scalars["drag"].unit == "N"
+
+
+def test_a_series_from_a_file_of_one_time_becomes_a_pvd(reader, tmp_path, caplog):
+    mesh = mixed_mesh(False, 2)
+    source = write_mesh(mesh, tmp_path / "start.vtu", {"p": Field(np.ones((1, 7, 1)))})
+    mean = {"p": Field(np.arange(21.0).reshape(3, 7, 1))}
+    with caplog.at_level(logging.WARNING):
+        path = write_prediction(
+            Prediction(Case(mesh, times=np.arange(3.0)), mean), tmp_path / "run.vtu", source=source
+        )
+    assert path.name == "run.pvd"
+    assert "VTU holds one time: written as PVD" in caplog.text
+    np.testing.assert_array_equal(reader.read(path).fields["p"].values, mean["p"].values)
 
 
 def test_float32_points_stay_float32(reader, tmp_path):
