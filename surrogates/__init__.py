@@ -3,6 +3,7 @@
 from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
 from .conformal import Conformal
+from .deeponet import DeepONet, FusionDeepONet
 from .ensemble import Ensemble
 from .gp import Training
 from .graph_options import (
@@ -26,9 +27,11 @@ __all__ = [
     "MMGP",
     "Conformal",
     "Contact",
+    "DeepONet",
     "Descent",
     "Differentiable",
     "Ensemble",
+    "FusionDeepONet",
     "GlobalNodes",
     "GraphTransformer",
     "Masking",

@@ -90,7 +90,7 @@ class GraphSurrogate(Surrogate):
         each one starts from, -1 for none."""
         every = Samples.pack(samples)
         reading, sites = self._read(every, progress)
-        rows, held = _split(every, validation, reading.signature, seed)
+        rows, held = split_samples(every, validation, reading.signature, seed)
         device = self.training.descent.place
         objective = GraphObjective(
             reading,
@@ -187,7 +187,7 @@ class GraphSurrogate(Surrogate):
         return GraphPredictor(self, signature, card, reading, net.eval(), sharing, features, guard)
 
 
-def _split(
+def split_samples(
     samples: Samples, validation: Sequence[Sample] | None, signature: Signature, seed: int
 ) -> tuple[list[int], list[Sample]]:
     """The numbers of samples to learn from, and those to select by."""

@@ -11,10 +11,11 @@ from fieldcast.meshes.plugins import Kind, plugin, plugin_name
 
 from .gp import Training
 from .graph_options import GROUPS
+from .operator_data import Trunk
 from .surrogate import Surrogate
 from .training import Descent
 
-_PLAIN = {"training": Training, "descent": Descent, **GROUPS}
+_PLAIN = {"training": Training, "descent": Descent, "trunk": Trunk, **GROUPS}
 """Settings that are groups of numbers rather than plugins."""
 
 

@@ -1,0 +1,58 @@
+"""Operator networks: Fusion-DeepONet for few simulations of moving shocks, and its relatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .operator_data import OperatorReading, Trunk
+from .operator_layers import FusionNet, Gate, OperatorNet, PlainNet
+from .operator_surrogate import Ends, OperatorSurrogate
+from .training import Descent
+
+
+def default_descent() -> Descent:
+    """All cases in every step."""
+    return Descent(steps=3000, batch=64, rate=3e-3, every=100)
+
+
+@dataclass(frozen=True)
+class FusionDeepONet(OperatorSurrogate):
+    """Peyvan, Kumar, Karniadakis 2025, arXiv:2501.01934: the branch gates each layer of the trunk,
+    so that the basis adapts to the case. `depth` layers of `width` units in both, `latent` basis
+    functions; `gate` "product" as published, or "residual" (1 + the sum) where inputs hardly vary.
+    """
+
+    width: int = 64
+    depth: int = 3
+    latent: int = 64
+    gate: Gate = "product"
+    trunk: Trunk = field(default_factory=Trunk)
+    points: int = 256
+    descent: Descent = field(default_factory=default_descent)
+
+    def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
+        return FusionNet(ends, self.width, self.depth, self.latent, self.gate)
+
+    @classmethod
+    def tiny(cls) -> FusionDeepONet:
+        return cls(16, 2, 16, points=32, descent=Descent(steps=600, batch=16, rate=1e-2))
+
+
+@dataclass(frozen=True)
+class DeepONet(OperatorSurrogate):
+    """Lu et al. 2021, doi:10.1038/s42256-021-00302-5: u(v, x) = sum_g B_g(v) T_g(x), tanh units;
+    one trunk for all fields."""
+
+    width: int = 64
+    depth: int = 3
+    latent: int = 64
+    trunk: Trunk = field(default_factory=Trunk)
+    points: int = 256
+    descent: Descent = field(default_factory=default_descent)
+
+    def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
+        return PlainNet(ends, self.width, self.depth, self.latent)
+
+    @classmethod
+    def tiny(cls) -> DeepONet:
+        return cls(16, 2, 16, points=32, descent=Descent(steps=600, batch=16, rate=1e-2))

@@ -1,0 +1,114 @@
+"""Operator networks: the published formulas and sizes, points one by one, ragged cases."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fieldcast.conformance.families import ring, square
+from fieldcast.meshes import Case, Field, Sample
+from fieldcast.surrogates import DeepONet, Descent, FusionDeepONet
+from fieldcast.surrogates.operator_data import Trunk, body_fitted
+from fieldcast.surrogates.operator_layers import FusionNet, PlainNet, Rowdy
+
+FEW = Descent(steps=3, batch=4, every=3)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "fields", "count"), [(2, 4, 37_854), (3, 1, 25_438), (3, 5, 42_078)]
+)
+def test_it_has_the_published_number_of_parameters(inputs, fields, count):
+    net = FusionNet((inputs, 2, fields, 0), 64, 3, 64)
+    assert sum(p.numel() for p in net.parameters()) == count
+
+
+def test_the_plain_one_has_the_same_but_for_activations():
+    net = PlainNet((2, 2, 4, 0), 64, 3, 64)
+    assert sum(p.numel() for p in net.parameters()) == 37_824
+
+
+def test_the_activation_is_rowdy_and_begins_as_a_shifted_tanh():
+    z, act = torch.linspace(-3, 3, 7), Rowdy()
+    torch.testing.assert_close(act(z), torch.tanh(z + 0.1))
+    a, c, a1, f1, c1 = 0.2, 0.3, 0.4, 0.5, 0.6
+    with torch.no_grad():
+        act.numbers.copy_(torch.tensor([a, c, a1, f1, c1]))
+    expected = torch.tanh(10 * a * z + c) + 10 * a1 * torch.sin(10 * f1 * z + c1)
+    torch.testing.assert_close(act(z), expected)
+
+
+@pytest.mark.parametrize(("gate", "shift"), [("product", 0.0), ("residual", 1.0)])
+def test_the_network_is_its_formula(gate, shift):
+    torch.manual_seed(0)
+    net = FusionNet((3, 2, 4, 0), 8, 3, 6, gate).double()
+    v, x = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 7, 2, dtype=torch.float64)
+    found, _ = net(v, x)
+    h, t, total = v, x, 0.0
+    for k in range(3):
+        h = net.branch_acts[k](h @ net.branch[k].weight.T + net.branch[k].bias)
+        total = total + h
+        z = t @ net.trunk[k].weight.T + net.trunk[k].bias
+        t = net.trunk_acts[k](z) * (total + shift)[:, None]
+    b = (h @ net.branch_out.weight.T + net.branch_out.bias).view(5, 6, 4)
+    t = t @ net.trunk_out.weight.T + net.trunk_out.bias
+    torch.testing.assert_close(found, torch.einsum("bgf,bng->bnf", b, t))
+
+
+@pytest.mark.parametrize(
+    "net", [FusionNet((3, 2, 4, 2), 8, 3, 6), PlainNet((3, 2, 4, 2), 8, 3, 6, (1, 2))]
+)
+def test_ragged_points_are_answered_as_each_alone(net):
+    net = net.double()
+    v = torch.randn(3, 3, dtype=torch.float64)
+    counts = [4, 1, 6]
+    x = torch.randn(11, 2, dtype=torch.float64)
+    found, scalars = net.at(v, x, counts)
+    parts = zip(v, torch.split(x, counts), strict=True)
+    alone = [net(one[None], points[None]) for one, points in parts]
+    torch.testing.assert_close(found, torch.cat([fields[0] for fields, _ in alone]))
+    torch.testing.assert_close(scalars, torch.cat([told for _, told in alone]))
+    order = torch.randperm(6)
+    torch.testing.assert_close(net(v[2:], x[5:][order][None])[0][0], found[5:][order])
+
+
+def shifted(mesh, where, on, name=""):
+    """A front at x = where, smooth, on points or cells."""
+    at = mesh.points if on == "point" else mesh.points[mesh.cells["triangle"]].mean(axis=1)
+    u = 1e5 + 40.0 * np.tanh((at[:, 0] - where) / 0.1)
+    case = Case(mesh, {"where": where}, name=name)
+    return Sample(case, {"u": Field.steady(u, "Pa", on)}, {"total": float(u.sum() / len(u))})
+
+
+@pytest.mark.parametrize("on", ["point", "cell"])
+def test_a_front_that_moves_is_learnt_from_a_dozen_cases(on):
+    places = np.linspace(0.2, 0.8, 13)
+    made = [shifted(square(8 + k % 3, k), w, on) for k, w in enumerate(places)]
+    recipe = FusionDeepONet(32, 3, 32, points=64, descent=Descent(steps=1200, rate=5e-3))
+    errors = {}
+    for kind in (recipe, DeepONet(32, 3, 32, points=64, descent=recipe.descent)):
+        found = kind.fit(made).predict([shifted(square(9, 50), w, on).case for w in (0.33, 0.57)])
+        gaps = [
+            p.mean["u"].values - shifted(square(9, 50), w, on).fields["u"].values
+            for p, w in zip(found, (0.33, 0.57), strict=True)
+        ]
+        errors[type(kind).__name__] = float(np.sqrt(np.mean(np.square(gaps))))
+    assert errors["FusionDeepONet"] < 3.0
+    assert errors["FusionDeepONet"] < errors["DeepONet"]
+
+
+def test_the_trunk_is_told_of_the_body():
+    mesh = ring(4, 0, 0.3)
+    radius = np.linalg.norm(mesh.points, axis=1)
+    mesh = replace(mesh, regions={"body": np.flatnonzero(radius < 0.31)})
+    case = Case(mesh, {"p": 1.0}, name="odd")
+    columns = body_fitted(case, "body", mesh.points)
+    np.testing.assert_array_equal(columns[mesh.regions["body"], -1], 0.0)
+    np.testing.assert_allclose(columns[radius > 0.99, -1], 1.0)
+    np.testing.assert_allclose(np.linalg.norm(columns[:, 2:4], axis=1), 0.3, rtol=1e-6)
+    samples = [
+        Sample(case, {"u": Field.steady(radius)}),
+        Sample(case, {"u": Field.steady(-radius)}),
+    ]
+    with pytest.raises(ValueError, match=r"case odd: expected the region 'wing'.*got \['body'\]"):
+        FusionDeepONet(trunk=Trunk(body="wing"), descent=FEW).fit(samples)
