@@ -54,7 +54,7 @@ class PolyMesh:
     (face,), `neighbour` of the inner ones, and the number of faces of each patch."""
 
     points: Float[np.ndarray, "point 3"]
-    faces: Sequence[Int[np.ndarray, " corner"]]
+    faces: Sequence[Int[np.ndarray, " _corner"]]
     owner: Int[np.ndarray, " face"]
     neighbour: Int[np.ndarray, " inner"]
     patches: Mapping[str, int]

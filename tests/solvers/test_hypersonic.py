@@ -1,0 +1,127 @@
+"""Plane meshes for OpenFOAM, and supersonic flow by the real program where it is installed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fieldcast.conformance.families import square
+from fieldcast.meshes import Mesh
+from fieldcast.solvers import SolverFailed
+from fieldcast.solvers.foam import extruded, read_cells, run
+from fieldcast.solvers.hypersonic import PATCHES, InviscidFlow, semi_ellipse
+
+INSTALLED = pytest.mark.skipif(
+    InviscidFlow().available() is not None, reason=f"{InviscidFlow().available()}"
+)
+
+
+def mixed():
+    """Two quadrilaterals and two triangles, one of each the wrong way round."""
+    points = np.array([[0, 0], [1, 0], [2, 0], [0, 1], [1, 1], [2, 1], [3, 0], [3, 1.0]])
+    cells = {
+        "quad": np.array([[0, 1, 4, 3], [1, 4, 5, 2]]),
+        "triangle": np.array([[2, 6, 5], [5, 6, 7][::-1]]),
+    }
+    rim = {"low": [0, 1, 2, 6], "rest": [6, 7, 5, 4, 3, 0]}
+    return Mesh(points, cells, {k: np.array(sorted(v)) for k, v in rim.items()})
+
+
+def area(points, face):
+    """The area vector of a plane face."""
+    x = points[face]
+    return 0.5 * sum(np.cross(x[k] - x[0], x[k + 1] - x[0]) for k in range(1, len(x) - 1))
+
+
+def test_a_layer_of_cells_is_closed_and_in_openfoams_order():
+    mesh = mixed()
+    poly = extruded(mesh, ("low", "rest"), 0.5)
+    inner = len(poly.neighbour)
+    total = np.zeros((4, 3))
+    volume = np.zeros(4)
+    for k, face in enumerate(poly.faces):
+        vector, middle = area(poly.points, face), poly.points[face].mean(axis=0)
+        total[poly.owner[k]] += vector
+        volume[poly.owner[k]] += vector @ middle / 3
+        if k < inner:
+            total[poly.neighbour[k]] -= vector
+            volume[poly.neighbour[k]] -= vector @ middle / 3
+    np.testing.assert_allclose(total, 0.0, atol=1e-14)
+    np.testing.assert_allclose(volume, [0.5, 0.5, 0.25, 0.25])
+    assert (poly.owner[:inner] < poly.neighbour).all()
+    pairs = list(zip(poly.owner[:inner].tolist(), poly.neighbour.tolist(), strict=True))
+    assert pairs == sorted(pairs)
+    assert dict(poly.patches) == {"low": 3, "rest": 5, "frontAndBack": 8}
+    assert inner + sum(poly.patches.values()) == len(poly.faces)
+
+
+def test_meshes_that_it_cannot_use_are_refused():
+    mesh = mixed()
+    with pytest.raises(ValueError, match=r"regions \['low', 'top'\] of points, \['top'\]"):
+        extruded(mesh, ("low", "top"), 0.1)
+    with pytest.raises(ValueError, match="every boundary edge to lie in one region"):
+        extruded(mesh, ("low",), 0.1)
+    with pytest.raises(ValueError, match="expected a plane mesh"):
+        extruded(Mesh(np.zeros((4, 3)), {"tetra": np.arange(4)[None]}), (), 0.1)
+    case = semi_ellipse(0.8, 0.8, 3.0, 0.3)
+    with pytest.raises(ValueError, match=r"expected a Mach number above 1, got 0\.5"):
+        InviscidFlow().solve(case.with_parameters(mach=0.5))
+    with pytest.raises(ValueError, match="are missing"):
+        InviscidFlow().solve(replace(case, mesh=square(4, 0)))
+    with pytest.raises(ValueError, match="expected positive semi-axes"):
+        semi_ellipse(-1.0, 0.5, 3.0)
+
+
+def test_a_program_that_is_not_there_is_named_with_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "apt-get install openfoam" in InviscidFlow().available()
+    with pytest.raises(SolverFailed, match="rhoCentralFoam, which is not there: apt-get install"):
+        run("rhoCentralFoam", tmp_path, 1.0)
+
+
+def test_the_mesh_around_a_semi_ellipse_has_its_regions():
+    mesh = semi_ellipse(0.5, 1.0, 6.0, 0.2).mesh
+    wall = mesh.points[mesh.regions["wall"]]
+    np.testing.assert_allclose((wall[:, 0] / 0.5) ** 2 + wall[:, 1] ** 2, 1.0)
+    far = mesh.points[mesh.regions["inflow"]]
+    np.testing.assert_allclose((far[:, 0] / 1.7) ** 2 + (far[:, 1] / 3.6) ** 2, 1.0)
+    assert (mesh.points[mesh.regions["symmetry"], 1] == 0).all()
+    assert (mesh.points[mesh.regions["outflow"], 0] == 0).all()
+    poly = extruded(mesh, PATCHES, 0.1)
+    assert sum(poly.patches[name] for name in PATCHES) == 2 * (
+        len(mesh.regions["wall"]) + len(mesh.regions["symmetry"]) - 2
+    )
+
+
+def test_fields_that_are_not_whole_are_refused(tmp_path):
+    path = tmp_path / "p"
+    path.write_text("internalField nonuniform List<scalar>\n3\n(\n1\nnan\n2\n)\n;\n")
+    with pytest.raises(SolverFailed, match="expected 3 finite values of p"):
+        read_cells(path, 3)
+    path.write_text("internalField uniform 1;\n")
+    with pytest.raises(SolverFailed, match="got one for all"):
+        read_cells(path, 3)
+    path.write_text("internalField nonuniform List<vector>\n2\n(\n(1 2 3)\n(4 5 6)\n)\n;\n")
+    np.testing.assert_array_equal(read_cells(path, 2), [[1, 2, 3], [4, 5, 6]])
+
+
+@INSTALLED
+def test_the_pressure_at_the_nose_is_that_of_rayleighs_formula():
+    mach, g = 3.0, 1.4
+    found = InviscidFlow().solve(semi_ellipse(0.5, 1.0, mach, 0.12))
+    ratio = ((g + 1) ** 2 * mach**2 / (4 * g * mach**2 - 2 * (g - 1))) ** (g / (g - 1)) * (
+        (1 - g + 2 * g * mach**2) / (g + 1)
+    )
+    assert ratio == pytest.approx(12.061, abs=1e-3)
+    assert found.fields["p"].values.max() == pytest.approx(ratio, rel=0.04)
+    across = found.fields["v"].values[0, :, 0]
+    assert across.max() > 0.5
+    rho, p = found.fields["rho"].values, found.fields["p"].values
+    assert rho.min() > 1.2
+    assert p.min() > 0.9
+
+
+@INSTALLED
+def test_a_run_that_takes_too_long_says_so():
+    with pytest.raises(SolverFailed, match=r"case semi_ellipse.*to end within 0 s, it did not"):
+        InviscidFlow(seconds=0.01).solve(semi_ellipse(0.5, 1.0, 3.0, 0.2))
