@@ -39,35 +39,11 @@ class Trunk:
     body: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Ranges:
-    """(x - low) / span by column; columns that do not vary have span 1."""
-
-    low: Float[np.ndarray, " column"]
-    span: Float[np.ndarray, " column"]
-
-    @classmethod
-    def of(cls, rows: Float[np.ndarray, "row column"]) -> Ranges:
-        """Of all rows."""
-        low, high = rows.min(axis=0), rows.max(axis=0)
-        size = np.maximum(np.maximum(np.abs(low), np.abs(high)), 1e-300)
-        return cls(low, np.where(high - low > FLAT * size, high - low, 1.0))
-
-    def __call__(self, rows: Float[np.ndarray, "row column"]) -> Float[np.ndarray, "row column"]:
-        return (rows - self.low) / self.span
-
-    def inverse(self, rows: Float[np.ndarray, "row column"]) -> Float[np.ndarray, "row column"]:
-        """Back."""
-        return rows * self.span + self.low
-
-    def state(self) -> State:
-        """For `restored`."""
-        return State({"low": self.low, "span": self.span})
-
-    @classmethod
-    def restored(cls, state: State) -> Ranges:
-        """From `state`."""
-        return cls(state.arrays["low"], state.arrays["span"])
+def to_unit(rows: Float[np.ndarray, "row column"]) -> Scaling:
+    """To [0, 1]; columns that do not vary are shifted alone."""
+    low, high = rows.min(axis=0), rows.max(axis=0)
+    size = np.maximum(np.maximum(np.abs(low), np.abs(high)), 1e-300)
+    return Scaling(low, np.where(high - low > FLAT * size, high - low, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +56,7 @@ class OperatorReading:
     trunk: Trunk
     centre: Float[np.ndarray, " dim"]
     length: float
-    ranges: Mapping[str, Ranges]
+    ranges: Mapping[str, Scaling]
     scalars: Scaling | None
 
     @classmethod
@@ -90,11 +66,11 @@ class OperatorReading:
         centre = points.mean(axis=0)
         length = float(np.sqrt(np.square(points - centre).mean())) or 1.0
         cases = Cases.pack([s.case for s in samples])
-        ranges = {"branch": Ranges.of(branch_rows(cases, signature))}
+        ranges = {"branch": to_unit(branch_rows(cases, signature))}
         extra = [told(s.case, on, trunk, signature) for s in samples for on in places(signature)]
-        ranges["trunk"] = Ranges.of(np.concatenate(extra))
+        ranges["trunk"] = to_unit(np.concatenate(extra))
         for name in signature.fields:
-            ranges[name] = Ranges.of(np.concatenate([s.fields[name].values[0] for s in samples]))
+            ranges[name] = to_unit(np.concatenate([s.fields[name].values[0] for s in samples]))
         scalars = None
         if signature.scalars:
             scalars = Scaling.of([scalar_row(s, signature)[None] for s in samples])
@@ -142,7 +118,7 @@ class OperatorReading:
         """From `state`."""
         parts = state.parts()
         place = parts["place"]
-        ranges = {k: Ranges.restored(p) for k, p in parts["ranges"].parts().items()}
+        ranges = {k: Scaling.restored(p) for k, p in parts["ranges"].parts().items()}
         scalars = Scaling.restored(parts["scalars"]) if "scalars" in parts else None
         trunk = Trunk(bool(place.values["distance"]), str(place.values["body"]))
         length = float(place.values["length"])
