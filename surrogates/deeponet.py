@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .operator_data import OperatorReading, Trunk
+from .operator_derivative import Derivative
 from .operator_layers import FusionNet, Gate, OperatorNet, PlainNet
-from .operator_surrogate import Ends, OperatorSurrogate
+from .operator_objective import Ends
+from .operator_surrogate import OperatorSurrogate
 from .training import Descent
 
 
@@ -28,6 +30,7 @@ class FusionDeepONet(OperatorSurrogate):
     gate: Gate = "product"
     trunk: Trunk = field(default_factory=Trunk)
     points: int = 256
+    derivative: Derivative | None = None
     descent: Descent = field(default_factory=default_descent)
 
     def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
@@ -48,6 +51,7 @@ class DeepONet(OperatorSurrogate):
     latent: int = 64
     trunk: Trunk = field(default_factory=Trunk)
     points: int = 256
+    derivative: Derivative | None = None
     descent: Descent = field(default_factory=default_descent)
 
     def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:

@@ -80,9 +80,13 @@ class OperatorReading:
         """Scaled to [0, 1] in the training set."""
         return self.ranges["branch"](branch_rows(cases, self.signature))
 
+    def placed(self, points: Float[np.ndarray, "entity dim"]) -> Float[np.ndarray, "entity dim"]:
+        """Coordinates, scaled."""
+        return (points - self.centre) / self.length
+
     def trunk_inputs(self, case: Case, on: Location) -> Float[np.ndarray, "entity column"]:
         """Coordinates about 0, other columns in [0, 1] in the training set."""
-        place = (positions(case.mesh, on) - self.centre) / self.length
+        place = self.placed(positions(case.mesh, on))
         extra = self.ranges["trunk"](told(case, on, self.trunk, self.signature))
         return np.hstack([place, extra])
 

@@ -54,15 +54,20 @@ class OperatorNet(nn.Module):
     def basis(self, x: Tensor, told: Sequence[Tensor]) -> Tensor:
         """T (..., latent) at points x (..., dim); `told` broadcasts with them."""
 
-    def forward(self, v: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, v: Tensor, x: Tensor, counts: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Fields (case, point, field) of v (case, input) at points of their own x (case, point,
-        dim), and scalars (case, scalar)."""
+        dim), and scalars (case, scalar). With `counts` points of all cases lie one behind the
+        other, x (point, dim), and so do fields."""
+        if counts is not None:
+            return self.at(v, x, counts)
         b, h, told = self.branched(v)
         t = self.basis(x, [part[:, None] for part in told])
         return t @ b, self.scalars(h)
 
     def at(self, v: Tensor, x: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The same with x (point, dim) of all cases one behind the other: (point, field)."""
+        """As `forward` with `counts`."""
         b, h, told = self.branched(v)
         sizes = torch.tensor(counts, device=x.device)
         case = torch.repeat_interleave(sizes, output_size=len(x))

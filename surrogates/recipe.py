@@ -12,10 +12,17 @@ from fieldcast.meshes.plugins import Kind, plugin, plugin_name
 from .gp import Training
 from .graph_options import GROUPS
 from .operator_data import Trunk
+from .operator_derivative import Derivative
 from .surrogate import Surrogate
 from .training import Descent
 
-_PLAIN = {"training": Training, "descent": Descent, "trunk": Trunk, **GROUPS}
+_PLAIN = {
+    "training": Training,
+    "descent": Descent,
+    "trunk": Trunk,
+    "derivative": Derivative,
+    **GROUPS,
+}
 """Settings that are groups of numbers rather than plugins."""
 
 

@@ -7,9 +7,15 @@ import pytest
 import torch
 
 from fieldcast.conformance.families import ring, square
-from fieldcast.meshes import Case, Field, Sample
+from fieldcast.meshes import Case, Field, Mesh, Sample
 from fieldcast.surrogates import DeepONet, Descent, FusionDeepONet
 from fieldcast.surrogates.operator_data import Trunk, body_fitted
+from fieldcast.surrogates.operator_derivative import (
+    Derivative,
+    automatic_gradient,
+    discrete_square,
+    stencils_of,
+)
 from fieldcast.surrogates.operator_layers import FusionNet, PlainNet, Rowdy
 
 FEW = Descent(steps=3, batch=4, every=3)
@@ -112,3 +118,62 @@ def test_the_trunk_is_told_of_the_body():
     ]
     with pytest.raises(ValueError, match=r"case odd: expected the region 'wing'.*got \['body'\]"):
         FusionDeepONet(trunk=Trunk(body="wing"), descent=FEW).fit(samples)
+
+
+@pytest.mark.parametrize("on", ["point", "cell"])
+def test_stencils_tell_the_gradient_of_a_plane_and_stay_within_the_mesh(on):
+    meshes = [square(7, 0), ring(4, 1, 0.3)]
+    found = stencils_of(meshes, on, lambda points: points, 12)
+    at = [m.points if on == "point" else m.points[m.cells["triangle"]].mean(axis=1) for m in meshes]
+    x = torch.as_tensor(np.concatenate(at), dtype=torch.float32)
+    u = torch.stack([2.0 * x[:, 0] - x[:, 1] + 5.0, x[:, 1]], dim=1)
+    expected = torch.tensor([[2.0, 0.0], [-1.0, 1.0]]).expand(len(x), 2, 2)
+    torch.testing.assert_close(found.gradient(u), expected, rtol=1e-4, atol=1e-4)
+    size = len(at[0])
+    assert int(found.ids[:size].max()) < size <= int(found.ids[size:].min())
+
+
+def test_no_neighbour_lies_across_a_slit():
+    x, y = np.meshgrid(np.linspace(0, 1, 11), np.linspace(0, 1, 11), indexing="ij")
+    ids = np.arange(121).reshape(11, 11)
+    cells = np.stack([ids[:-1, :-1], ids[1:, :-1], ids[1:, 1:], ids[:-1, 1:]], 2).reshape(-1, 4)
+    points = np.stack([x, y], 2).reshape(-1, 2)
+    # No cells between y = 0.4 and 0.6, but at the right end.
+    middle = points[cells].mean(axis=1)
+    cells = cells[~((abs(middle[:, 1] - 0.5) < 0.1) & (middle[:, 0] < 0.8))]
+    mesh = Mesh(points, {"quad": cells})
+    found = stencils_of([mesh], "point", lambda p: p, 12)
+    above = torch.as_tensor(points[:, 1] > 0.55)
+    left = torch.as_tensor(points[:, 0] < 0.35)
+    used = found.weights.abs().sum(-1) > 0
+    across = above[:, None] != above[found.ids]
+    assert not bool((used & across)[left & (torch.as_tensor(abs(points[:, 1] - 0.5)) > 0.05)].any())
+
+
+def test_derivatives_of_the_network_and_of_the_storage_order():
+    x = torch.randn(9, 3, dtype=torch.float64)
+
+    def function(x):
+        return torch.stack([x[:, 0] ** 2 * x[:, 2], x[:, 1]], dim=1)
+
+    found = automatic_gradient(function, x, 2)
+    torch.testing.assert_close(found[:, 0, 0], 2 * x[:, 0] * x[:, 2])
+    torch.testing.assert_close(found[:, 1, 1], torch.ones(9, dtype=torch.float64))
+    error = torch.tensor([[0.0], [1.0], [5.0], [5.0], [8.0]])
+    places = torch.tensor([[0.0], [2.0], [0.0], [0.0], [1.0]])
+    # Cases of two and three points: quotients 1/2, and 0 / 1, 3 / 1.
+    assert float(discrete_square(error, places, (2, 3))) == pytest.approx((0.25 + 0 + 9) / 3)
+
+
+@pytest.mark.parametrize("kind", ["least_squares", "discrete", "automatic"])
+def test_derivatives_in_the_loss_are_those_of_the_data(kind):
+    made = [shifted(square(8 + k % 3, k), w, "point") for k, w in enumerate((0.3, 0.5, 0.7))]
+    descent = Descent(steps=3, batch=3, every=3)
+    weights = [1e-3, 10.0]
+    losses = []
+    for weight in weights:
+        recipe = FusionDeepONet(16, 2, 16, derivative=Derivative(kind, weight, 12), descent=descent)
+        losses.append(recipe.fit(made).card.fit["training"])
+    assert losses[0] != losses[1]
+    with pytest.raises(ValueError, match='expected "least_squares"'):
+        Derivative("exact")
