@@ -3,7 +3,7 @@
 from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
 from .conformal import Conformal
-from .deeponet import DeepONet, FusionDeepONet
+from .deeponet import DeepONet, FusionDeepONet, Mionet, PodDeepONet
 from .ensemble import Ensemble
 from .gp import Training
 from .graph_options import (
@@ -37,8 +37,10 @@ __all__ = [
     "Masking",
     "MeanField",
     "MeshGraphNet",
+    "Mionet",
     "MultiNode",
     "NearestCase",
+    "PodDeepONet",
     "PodNetwork",
     "PodRidge",
     "Predictor",

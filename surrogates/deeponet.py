@@ -9,6 +9,7 @@ from .operator_derivative import Derivative
 from .operator_layers import FusionNet, Gate, OperatorNet, PlainNet
 from .operator_objective import Ends
 from .operator_surrogate import OperatorSurrogate
+from .pod_network import PodNetwork
 from .training import Descent
 
 
@@ -60,3 +61,22 @@ class DeepONet(OperatorSurrogate):
     @classmethod
     def tiny(cls) -> DeepONet:
         return cls(16, 2, 16, points=32, descent=Descent(steps=600, batch=16, rate=1e-2))
+
+
+@dataclass(frozen=True)
+class Mionet(DeepONet):
+    """Jin, Meng, Lu 2022, doi:10.1137/22M1477751: a branch for each known field and each parameter,
+    multiplied."""
+
+    def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
+        return PlainNet(ends, self.width, self.depth, self.latent, reading.groups())
+
+
+@dataclass(frozen=True)
+class PodDeepONet(PodNetwork):
+    """Lu et al. 2022, doi:10.1016/j.cma.2022.114778: the trunk is the mean and the POD modes of the
+    training fields, on the common mesh that the morphing gives, and a network tells their
+    coefficients; here on top of ridge regression (`PodNetwork`, wider and deeper)."""
+
+    width: int = 128
+    depth: int = 3

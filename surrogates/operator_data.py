@@ -76,6 +76,14 @@ class OperatorReading:
             scalars = Scaling.of([scalar_row(s, signature)[None] for s in samples])
         return cls(signature, trunk, centre, length, ranges, scalars)
 
+    def groups(self) -> list[int]:
+        """Columns of the branch that belong together: those of each known field, and of each
+        parameter (all of the shape where there are none)."""
+        known = [2 * kind.components for kind in self.signature.known.values()]
+        rest = len(self.ranges["branch"].shift) - sum(known)
+        each = [1] * rest if self.signature.parameters else [rest]
+        return [size for size in (*known, *each) if size]
+
     def branch_inputs(self, cases: Cases) -> Float[np.ndarray, "case column"]:
         """Scaled to [0, 1] in the training set."""
         return self.ranges["branch"](branch_rows(cases, self.signature))
