@@ -7,8 +7,8 @@ what answers without a network also without them, and the best of both counts. A
 same inputs of a node, learn by the same loop and are given the same time; the pointwise network is
 the transformer without its attention. Nearest case and mean field of the airfoils are carried by
 MMGP's morphing, those of the plates by interpolation in x/L, y/H. Plates are in units of their
-load, displacement E / tx and stress / tx: the problem is linear. MMGP is fitted to all airfoils, to
-plates apart by their number of holes.
+nominal stress, the problem being linear. MMGP is fitted to all airfoils, to plates apart by their
+number of holes.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ SIGNS = {
     "stress_xx_yy_xy": (1.0, 1.0, -1.0),
     "von_mises": (1.0,),
 }
-ODD = ("alpha_deg", "alpha_lift", "ty/tx")
+ODD = ("alpha_deg", "alpha_lift", "bending")
 """Parameters that change sign in a mirror, and the signs of components."""
 BASELINES = ("nearest", "mean field", "pointwise")
 Answers: TypeAlias = list[Mapping[str, Field]]
@@ -165,7 +165,8 @@ def settled_airfoils() -> list[Sample]:
 
 
 def plates() -> list[Sample]:
-    """In units of the load, with the clamped, loaded and free edges and the holes as regions."""
+    """In units of the nominal stress hypot(tx, 6 ty L / H), tension and bending at the clamped edge
+    by beam theory; ends, edges and holes as regions."""
     found = []
     for s in read_folder(data_folder("perforated_plates")).samples:
         mesh, given = s.case.mesh, {k: float(v) for k, v in s.case.parameters.items()}
@@ -173,13 +174,15 @@ def plates() -> list[Sample]:
         x = mesh.points[edge, 0]
         ends = {"clamped": edge[x < EDGE], "loaded": edge[x > x.max() - EDGE]}
         regions = {**ends, "edge": edge, "hole": np.concatenate(holes)}
-        unit = {"displacement": MODULUS / given["tx"]}
-        fields = {
-            name: Field(f.values.astype(float) * unit.get(name, 1.0 / given["tx"]))
-            for name, f in s.fields.items()
+        bending = 6.0 * given["ty"] * np.ptp(mesh.points[:, 0]) / given["H"]
+        nominal = float(np.hypot(given["tx"], bending))
+        parameters = {
+            "H": given["H"],
+            "tension": given["tx"] / nominal,
+            "bending": bending / nominal,
         }
-        fields["displacement"] = Field(fields["displacement"].values[:, :, :2])
-        parameters = {"H": given["H"], "ty/tx": given["ty"] / given["tx"]}
+        fields = {k: Field(f.values.astype(float) / nominal) for k, f in s.fields.items()}
+        fields["displacement"] = Field(MODULUS * fields["displacement"].values[:, :, :2])
         case = replace(
             s.case,
             mesh=Mesh(mesh.points, mesh.cells, regions),
