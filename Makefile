@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+DGL := .venv-dgl
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: install demo test check bench wheel clean
+.PHONY: install demo test check bench wheel dgl-check clean
 
 install: $(VENV)/.installed
 
@@ -32,6 +33,21 @@ bench: $(VENV)/.installed
 wheel: $(VENV)/.tested
 	sh tests/check_wheel.sh $(VENV)
 
+# dgl needs Python 3.11 and a torch of its time (5 GB). The modules that may run beside it do so alone.
+dgl-check: $(DGL)/.installed
+	mkdir -p $(DGL)/alone/fieldcast/surrogates
+	for part in graph attention attention_dgl; do \
+	  ln -sfn $(CURDIR)/surrogates/$$part.py $(DGL)/alone/fieldcast/surrogates/$$part.py; done
+	$(DGL)/bin/python -c "import dgl.sparse"
+	PYTHONPATH=$(DGL)/alone $(DGL)/bin/python -m pytest -q --noconftest -p no:cacheprovider -o addopts= \
+	  -o filterwarnings= tests/surrogates/test_attention_dgl.py
+
+$(DGL)/.installed: benchmarks/dgl-requirements.txt
+	@command -v python3.11 >/dev/null || { echo "dgl-check needs python3.11"; exit 1; }
+	python3.11 -m venv $(DGL)
+	PIP_CONSTRAINT= $(DGL)/bin/python -m pip --disable-pip-version-check install -q -r $<
+	@touch $@
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "fieldcast needs Python 3.11 or newer, $(PYTHON) is older: make PYTHON=python3.11"; exit 1; }
@@ -47,4 +63,4 @@ $(VENV)/.tested: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .check demo_output
+	rm -rf $(VENV) $(DGL) build dist *.egg-info .check demo_output

@@ -20,32 +20,32 @@ except (ImportError, OSError):
     sparse = None
 
 
-class Dgl(Backend):
-    """`dgl.sparse` where it loads, else `dgl.ops`; dgl differentiates by itself."""
+class BySparse(Backend):
+    """By the products of `dgl.sparse`; dgl differentiates by itself."""
 
     def refusal(self, device: torch.device) -> str | None:
         return None
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, graph: Graph) -> Tensor:
-        attend = by_ops if sparse is None else by_sparse
-        return attend(graph, *(wide(part).contiguous() for part in (q, k, v))).to(q.dtype)
+        # dgl wants the heads last.
+        asked, key, value = (wide(part).transpose(1, 2).contiguous() for part in (q, k, v))
+        edges = torch.stack([graph.row, graph.column.long()])
+        pattern = sparse.spmatrix(edges, shape=(graph.nodes, graph.nodes))
+        scores = sparse.bsddmm(pattern, asked * q.shape[-1] ** -0.5, key.transpose(0, 1))
+        return sparse.bspmm(scores.softmax(), value).transpose(1, 2).to(q.dtype)
 
 
-def by_sparse(graph: Graph, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """By the products of `dgl.sparse`."""
-    edges = torch.stack([graph.row, graph.column.long()])
-    pattern = sparse.spmatrix(edges, shape=(graph.nodes, graph.nodes))
-    # dgl wants the heads last.
-    q, k, v = (part.transpose(1, 2).contiguous() for part in (q * q.shape[-1] ** -0.5, k, v))
-    weights = sparse.bsddmm(pattern, q, k.transpose(0, 1)).softmax()
-    return sparse.bspmm(weights, v).transpose(1, 2)
+class ByOps(Backend):
+    """By the products of `dgl.ops`; dgl differentiates by itself."""
 
+    def refusal(self, device: torch.device) -> str | None:
+        return None
 
-def by_ops(graph: Graph, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """By the products of `dgl.ops`."""
-    found = to_dgl(graph)
-    scores = ops.u_dot_v(found, k, q * q.shape[-1] ** -0.5)
-    return ops.u_mul_e_sum(found, v, ops.edge_softmax(found, scores))
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, graph: Graph) -> Tensor:
+        asked, key, value = (wide(part).contiguous() for part in (q, k, v))
+        found = to_dgl(graph)
+        scores = ops.u_dot_v(found, key, asked * q.shape[-1] ** -0.5)
+        return ops.u_mul_e_sum(found, value, ops.edge_softmax(found, scores)).to(q.dtype)
 
 
 def to_dgl(graph: Graph) -> Any:
@@ -54,10 +54,19 @@ def to_dgl(graph: Graph) -> Any:
 
 
 def from_dgl(found: Any) -> Graph:
-    """Of a homogeneous DGLGraph; edges that are there twice count once."""
+    """Of a DGLGraph; edges that are there twice count once.
+
+    Raises:
+        ValueError: nodes or edges of several types.
+    """
+    if not found.is_homogeneous:
+        raise ValueError(
+            f"expected a graph of one type of nodes and edges, got nodes of {found.ntypes} and "
+            f"edges of {found.etypes}; convert it first: dgl.to_homogeneous(graph)"
+        )
     keys, queries = found.edges()
     graph = Graph.of(found.num_nodes(), queries.cpu().numpy(), keys.cpu().numpy())
     return graph.to(found.device)
 
 
-BACKEND = Dgl
+BACKEND = ByOps if sparse is None else BySparse

@@ -1,10 +1,10 @@
 """From cases to what a network on graphs reads, and back: the graph of each mesh, inputs of its
 nodes, targets.
 
-Inputs of a node, each standardised: its coordinates, the distance to the boundary and where its
-nearest boundary point lies, the outward normal if it lies on the boundary, the regions it belongs
-to (as they are), known fields and the case's parameters. Fields on cells are means over the cells'
-nodes.
+Inputs of a node, each standardised: its coordinates, the distance to the boundary and its
+logarithm, the way there (on the boundary the normal), the nearest boundary point, the regions it
+belongs to (as they are), known fields and the case's parameters. Fields on cells are means over the
+cells' nodes.
 """
 
 from __future__ import annotations
@@ -99,21 +99,29 @@ class Site:
         length = 1.0
         if len(edges):
             length = float(np.linalg.norm(np.diff(mesh.points[edges], axis=1), axis=2).mean())
-        columns = np.hstack([mesh.points, _rim(mesh), _normals(mesh), _flags(mesh, regions)])[order]
+        columns = np.hstack([mesh.points, _rim(mesh), _flags(mesh, regions)])[order]
         length = max(length, 1e-300)
         points = (mesh.points - mesh.points.mean(axis=0))[order] / length
         return cls(order, graph.reordered(order), points, length, columns, _cell_means(mesh, order))
 
 
 def _rim(mesh: Mesh) -> Float[np.ndarray, "node column"]:
-    """Distance to the nearest boundary point, and the vector to it."""
+    """Distance to the nearest boundary point, its logarithm from the first layer of nodes on (half
+    of the nodes may lie where the distance itself hardly varies), the way there, which on the
+    boundary is the normal, and that point."""
     from scipy.spatial import cKDTree
 
     rim = np.unique(boundary(mesh)) if mesh.cell_dim == mesh.dim else np.empty(0, dtype=int)
     if not len(rim):
-        return np.zeros((len(mesh.points), 1 + mesh.dim))
+        none = np.zeros((len(mesh.points), 2))
+        return np.hstack([none, _normals(mesh), np.zeros_like(mesh.points)])
     distance, place = cKDTree(mesh.points[rim]).query(mesh.points)
-    return np.hstack([distance[:, None], mesh.points[rim[place]] - mesh.points])
+    inside = distance > 0
+    first = np.quantile(distance[inside], 0.01) if inside.any() else 1.0
+    foot = mesh.points[rim[place]]
+    way = (foot - mesh.points) / np.where(inside, distance, 1.0)[:, None]
+    way[~inside] = _normals(mesh)[~inside]
+    return np.hstack([distance[:, None], np.log1p(distance / first)[:, None], way, foot])
 
 
 def _normals(mesh: Mesh) -> Float[np.ndarray, "node dim"]:

@@ -28,10 +28,10 @@ class GraphTraining:
     nodes than `sampled` (0: never) a step looks at so many, in a row."""
 
     descent: Descent
-    noise: float
-    pushed: float
-    held: tuple[str, ...]
-    sampled: int
+    noise: float = 0.0
+    pushed: float = 0.0
+    held: tuple[str, ...] = ()
+    sampled: int = 0
     multi_node: MultiNode | None = None
     masking: Masking | None = None
 

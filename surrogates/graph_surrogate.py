@@ -18,7 +18,7 @@ from .features import Features
 from .graph import Graph
 from .graph_data import Reading, check_served, described, packed_outputs, place
 from .graph_layers import Star
-from .graph_network import GraphNet, HiddenInputs
+from .graph_network import ROOM, GraphNet, HiddenInputs
 from .graph_objective import NODES, GraphObjective, GraphTraining, MaskedObjective
 from .graph_options import Contact
 from .graph_sites import Items, Sites, batch_of, fields_of
@@ -39,8 +39,8 @@ class GraphSurrogate(Surrogate):
 
     any_mesh: ClassVar[bool] = True
     tolerance: ClassVar[float] = 1e-5
-    room: int
-    contact: Contact | None
+    room: int = ROOM
+    contact: Contact | None = None
 
     @property
     @abstractmethod
