@@ -30,8 +30,8 @@ from .training import train
 
 MOST_HELD = 100
 """More samples are not held out to select by."""
-TRIED, STATES = 2, 20
-"""Steps from which the time of training is told, and states of a node that a layer keeps."""
+TRIED, STATES = (1, 1, 5), 20
+"""Steps of runs from the last two of which the time of training is told (the first compiles), and states of a node that a layer keeps."""
 
 
 class GraphSurrogate(Surrogate):
@@ -167,13 +167,14 @@ class GraphSurrogate(Surrogate):
         items = [sites.item(reading, s, cpu) for s in few]
         objective = GraphObjective(reading, items, [], self.training, 0, _in_turn(len(items)))
         times = []
-        for steps in (1, TRIED + 1):
+        for steps in TRIED:
             short = replace(descent, steps=steps, every=steps, device="cpu")
             started = time.perf_counter()
             train(net, objective, short)
             times.append(time.perf_counter() - started)
         size = STATES * sum(len(item.x) for item in items) * 4 * net.values_kept
-        return max(times[1] - times[0], 0.0) / TRIED * descent.steps, size
+        each = (times[2] - times[1]) / (TRIED[2] - TRIED[1])
+        return (each if each > 0 else times[2] / TRIED[2]) * descent.steps, size
 
     def restore(self, signature: Signature, card: Card, state: State) -> GraphPredictor:
         parts = state.parts()

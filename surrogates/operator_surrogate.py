@@ -27,8 +27,8 @@ from .signature import Signature, describe
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 from .training import Descent, train
 
-TRIED = 10
-"""Steps from which the time of training is told."""
+TRIED = (1, 1, 11)
+"""Steps of runs from the last two of which the time of training is told."""
 
 
 class OperatorSurrogate(Surrogate):
@@ -88,12 +88,13 @@ class OperatorSurrogate(Surrogate):
         own = Pack.of(reading, every, torch.device("cpu"), self.derivative)
         net, times = self.network(ends_of(own), reading), []
         objective = OperatorObjective(own, None, self.points, 0, self.derivative)
-        for steps in (1, TRIED + 1):
+        for steps in TRIED:
             started = time.perf_counter()
             train(net, objective, replace(self.descent, steps=steps, every=steps, device="cpu"))
             times.append(time.perf_counter() - started)
         size = sum(4 * part.x.numel() + 4 * part.y.numel() for part in own.parts)
-        return max(times[1] - times[0], 0.0) / TRIED * self.descent.steps, size
+        each = (times[2] - times[1]) / (TRIED[2] - TRIED[1])
+        return (each if each > 0 else times[2] / TRIED[2]) * self.descent.steps, size
 
     def restore(self, signature: Signature, card: Card, state: State) -> OperatorPredictor:
         parts = state.parts()
