@@ -31,7 +31,8 @@ from .training import train
 MOST_HELD = 100
 """More samples are not held out to select by."""
 TRIED, STATES = (1, 1, 5), 20
-"""Steps of runs from the last two of which the time of training is told (the first compiles), and states of a node that a layer keeps."""
+"""Steps of runs from the last two of which the time of training is told (the first compiles), and
+states of a node that a layer keeps."""
 
 
 class GraphSurrogate(Surrogate):
