@@ -18,6 +18,8 @@ from .graph_options import (
 from .graph_transformer import GraphTransformer
 from .mesh_graph_net import MeshGraphNet
 from .mmgp import MMGP
+from .operator_data import Trunk
+from .operator_derivative import Derivative
 from .pod_network import PodNetwork
 from .rollout import Rollout
 from .surrogate import Differentiable, Predictor, Surrogate
@@ -28,6 +30,7 @@ __all__ = [
     "Conformal",
     "Contact",
     "DeepONet",
+    "Derivative",
     "Descent",
     "Differentiable",
     "Ensemble",
@@ -50,5 +53,6 @@ __all__ = [
     "Surrogate",
     "Temporal",
     "Training",
+    "Trunk",
     "load",
 ]
