@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from .attention import attention
 from .graph import Graph
 
 TINY = 1e-8
+FEW_CASES = 8
+"""So many cases are gone through one by one; more are padded to one size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +90,26 @@ class Batch:
         return x[self._places[1]]
 
 
+class _RmsNorm(torch.autograd.Function):
+    """In half the passes over memory that autograd takes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
+        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True) * x.shape[-1] ** -0.5
+        inverse = 1.0 / (size + TINY)
+        unit = x * inverse
+        ctx.save_for_backward(unit, inverse, scale)
+        return unit * scale
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
+        unit, inverse, scale = ctx.saved_tensors
+        own = g * unit
+        along = own @ scale[:, None] / unit.shape[-1]
+        return (g * scale - unit * along) * inverse, own.flatten(0, -2).sum(0)
+
+
 class RmsNorm(nn.Module):
     """s x / (|x| / sqrt(width) + 1e-8)   (Zhang and Sennrich 2019, arXiv:1910.07467)."""
 
@@ -95,8 +118,7 @@ class RmsNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        size = x.square().mean(-1, keepdim=True).sqrt()
-        return self.scale * (x / (size + TINY))
+        return _RmsNorm.apply(x, self.scale)
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
@@ -147,9 +169,8 @@ class Rotary(nn.Module):
     def turned(x: Tensor, turns: Tensor) -> Tensor:
         """x (node, head, channel), an odd last channel as it is."""
         even = x.shape[-1] // 2 * 2
-        pairs = torch.view_as_complex(
-            x[..., :even].to(turns.real.dtype).contiguous().unflatten(-1, (-1, 2))
-        )
+        part = x if even == x.shape[-1] else x[..., :even].contiguous()
+        pairs = torch.view_as_complex(part.to(turns.real.dtype).unflatten(-1, (-1, 2)))
         found = torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
         return found if even == x.shape[-1] else torch.cat([found, x[..., even:]], dim=-1)
 
@@ -200,6 +221,10 @@ class Tokens(nn.Module):
     def spread(self, x: Tensor, sums: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """What each node takes from them, (node, width)."""
 
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """The same of whole cases."""
+        return self.spread(x, self.gathered(x, batch), batch)
+
 
 class SliceTokens(Tokens):
     """Soft slices of the nodes, attention among slices, and back (Wu et al. 2024, Transolver,
@@ -212,6 +237,18 @@ class SliceTokens(Tokens):
         self.value, self.outer = nn.Linear(width, width), nn.Linear(width, width)
         self.mixed = nn.Linear(width, 3 * width)
 
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        if len(batch.sizes) > FEW_CASES:
+            return super().forward(x, batch)
+        weights = self.slices(x).unflatten(1, (self.heads, -1)).softmax(-1).transpose(0, 1)
+        values = self.value(x).unflatten(1, (self.heads, -1)).transpose(0, 1)
+        sizes, found = list(batch.sizes), []
+        parts = zip(torch.split(weights, sizes, 1), torch.split(values, sizes, 1), strict=True)
+        for w, v in parts:
+            mixed = self._mixed((w.mT @ v)[None], w.sum(1)[None, ..., None])
+            found.append((w @ mixed[0]).transpose(0, 1).flatten(1))
+        return self.outer(torch.cat(found))
+
     def _weights(self, x: Tensor, batch: Batch) -> Tensor:
         """(case, head, place, token)."""
         scores = self.slices(x).view(len(x), self.heads, -1).softmax(-1).flatten(1)
@@ -223,15 +260,18 @@ class SliceTokens(Tokens):
         return weights.mT @ values, weights.sum(2)[..., None]
 
     def spread(self, x: Tensor, sums: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-        values = sums[0] / (sums[1] + TINY)
-        flat = values.transpose(1, 2).flatten(2)
+        back = (self._weights(x, batch) @ self._mixed(*sums)).transpose(1, 2).flatten(2)
+        return self.outer(batch.together(back))
+
+    def _mixed(self, values: Tensor, weights: Tensor) -> Tensor:
+        """Slices (case, head, token, channel) after they have looked at each other, from sums over
+        their nodes."""
+        flat = (values / (weights + TINY)).transpose(1, 2).flatten(2)
         q, k, v = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part in self.mixed(flat).chunk(3, dim=-1)
         )
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
-        back = (self._weights(x, batch) @ mixed).transpose(1, 2).flatten(2)
-        return self.outer(batch.together(back))
+        return nn.functional.scaled_dot_product_attention(q, k, v)
 
 
 class GlobalTokens(Tokens):
@@ -281,14 +321,19 @@ class Block(nn.Module):
     def local(self, h: Tensor, sums: tuple[Tensor, Tensor] | None, batch: Batch) -> Tensor:
         """The layer, given what nodes share."""
         x = self.before(h)
-        step = self.seeing(x, batch)
+        shared = None
         if self.tokens is not None and sums is not None:
-            step = step + self.tokens.spread(x, sums, batch)
-        h = h + step
-        return h + self.mlp(self.between(h))
+            shared = self.tokens.spread(x, sums, batch)
+        return self._rest(h, x, shared, batch)
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:
-        return self.local(h, self.gathered(h, batch), batch)
+        x = self.before(h)
+        return self._rest(h, x, None if self.tokens is None else self.tokens(x, batch), batch)
+
+    def _rest(self, h: Tensor, x: Tensor, shared: Tensor | None, batch: Batch) -> Tensor:
+        step = self.seeing(x, batch)
+        h = h + (step if shared is None else step + shared)
+        return h + self.mlp(self.between(h))
 
 
 class TemporalBlock(nn.Module):

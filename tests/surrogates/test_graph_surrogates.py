@@ -14,7 +14,14 @@ from fieldcast.meshes import Case, Field, Mesh, Sample
 from fieldcast.surrogates import Descent, GraphTransformer, MeshGraphNet
 from fieldcast.surrogates.graph import Graph
 from fieldcast.surrogates.graph_data import Scaling
-from fieldcast.surrogates.graph_layers import Batch, Message, Rotary, TemporalBlock
+from fieldcast.surrogates.graph_layers import (
+    Batch,
+    Message,
+    RmsNorm,
+    Rotary,
+    TemporalBlock,
+    _RmsNorm,
+)
 from fieldcast.surrogates.graph_network import HiddenInputs
 from fieldcast.surrogates.graph_objective import GraphObjective
 from fieldcast.surrogates.graph_options import (
@@ -385,3 +392,27 @@ def test_nodes_that_touch_see_each_other_where_they_lie_now():
         assert predictor.predict([moved(0.7).case])[0].mean["place"].values.shape == (1, 25, 2)
         with pytest.raises(ValueError, match="expected the known field 'place'"):
             predictor.sites.of_case(Case(mesh, {}))
+
+
+def test_the_norm_is_its_formula_and_has_its_gradient():
+    norm = RmsNorm(6).double()
+    with torch.no_grad():
+        norm.scale.copy_(torch.linspace(0.5, 2.0, 6))
+    x = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    expected = norm.scale * x / (x.square().mean(-1, keepdim=True).sqrt() + 1e-8)
+    torch.testing.assert_close(norm(x), expected)
+    assert torch.autograd.gradcheck(norm, (x,))
+    assert torch.autograd.gradcheck(lambda s: _RmsNorm.apply(x.detach(), s), (norm.scale,))
+
+
+def test_few_and_many_cases_hear_of_each_other_alike(monkeypatch):
+    predictor = trained("slices")
+    cases = [sample(mesh, 1.4).case for mesh in (square(5, 3), square(4, 1), ring(4, 2, 0.3))]
+    placed = [predictor.sites.placed(case.mesh) for case in cases]
+    inputs = [predictor.reading.inputs(c, p.site) for c, p in zip(cases, placed, strict=True)]
+    x, net = torch.cat(inputs).double(), deepcopy(predictor.net).double()
+    batch = batch_of(placed)
+    batch = replace(batch, points=batch.points.double())
+    few = net.states(x, batch)
+    monkeypatch.setattr("fieldcast.surrogates.graph_layers.FEW_CASES", 0)
+    torch.testing.assert_close(net.states(x, batch), few)
