@@ -212,7 +212,7 @@ def read_cells(path: Path, cells: int) -> Float[np.ndarray, "cell component"]:
     """
     text = path.read_bytes()
     start = text.index(b"internalField")
-    found = NUMBER.match(text, start + len(b"internalField") + 1) or NUMBER.search(text, start)
+    found = NUMBER.search(text, start, text.index(b";", start))
     if found is None:
         raise SolverFailed(f"expected values of cells in {path.name}, got one for all")
     size = 1 if found[1] == b"scalar" else 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +67,10 @@ class InviscidFlow(Solver):
 
     def _until_steady(self, folder: Path, cells: int) -> dict[str, np.ndarray]:
         end, before, change = FIRST, None, np.inf
+        deadline = time.monotonic() + self.seconds
         while end <= LAST:
             _write_control(folder, end)
-            run(PROGRAM, folder, self.seconds)
+            run(PROGRAM, folder, max(deadline - time.monotonic(), 0.0))
             pressure = read_cells(latest(folder) / "p", cells)
             if before is not None:
                 change = float(np.linalg.norm(pressure - before) / np.linalg.norm(pressure))
@@ -80,8 +82,8 @@ class InviscidFlow(Solver):
         )
 
 
-def _fields(time: Path, cells: int) -> dict[str, Float[np.ndarray, " cell"]]:
-    p, t, u = (read_cells(time / name, cells) for name in ("p", "T", "U"))
+def _fields(folder: Path, cells: int) -> dict[str, Float[np.ndarray, " cell"]]:
+    p, t, u = (read_cells(folder / name, cells) for name in ("p", "T", "U"))
     return {"rho": 1.4 * p[:, 0] / t[:, 0], "u": u[:, 0], "v": u[:, 1], "p": p[:, 0]}
 
 

@@ -114,18 +114,18 @@ def _rim(mesh: Mesh) -> Float[np.ndarray, "node column"]:
     rim = np.unique(boundary(mesh)) if mesh.cell_dim == mesh.dim else np.empty(0, dtype=int)
     if not len(rim):
         none = np.zeros((len(mesh.points), 2))
-        return np.hstack([none, _normals(mesh), np.zeros_like(mesh.points)])
+        return np.hstack([none, outward(mesh), np.zeros_like(mesh.points)])
     distance, place = cKDTree(mesh.points[rim]).query(mesh.points)
     inside = distance > 0
     first = np.quantile(distance[inside], 0.01) if inside.any() else 1.0
     foot = mesh.points[rim[place]]
     way = (foot - mesh.points) / np.where(inside, distance, 1.0)[:, None]
-    way[~inside] = _normals(mesh)[~inside]
+    way[~inside] = outward(mesh)[~inside]
     return np.hstack([distance[:, None], np.log1p(distance / first)[:, None], way, foot])
 
 
-def _normals(mesh: Mesh) -> Float[np.ndarray, "node dim"]:
-    """Of boundary points, or of a surface; 0 elsewhere and on lines and points."""
+def outward(mesh: Mesh) -> Float[np.ndarray, "node dim"]:
+    """Unit normals of boundary points, or of a surface; 0 elsewhere and on lines and points."""
     if mesh.cell_dim < 1 or mesh.cell_dim < mesh.dim - 1 or mesh.dim == 1:
         return np.zeros_like(mesh.points)
     return point_normals(mesh)
@@ -354,8 +354,15 @@ def described(cases: Cases) -> dict[str, Float[np.ndarray, "case column"]]:
     found = {SHAPE: np.array(shape)}
     for name, packed in cases.fields.items():
         parts = [packed.at(i).values for i in range(len(cases))]
-        found[name] = np.array([[*v.mean(axis=(0, 1)), *v.std(axis=(0, 1))] for v in parts])
+        found[known_key(name)] = np.array(
+            [[*v.mean(axis=(0, 1)), *v.std(axis=(0, 1))] for v in parts]
+        )
     return found
+
+
+def known_key(name: str) -> str:
+    """A known field's name in `described`, where the mesh has its own."""
+    return name if name != SHAPE else f"known {name}"
 
 
 def place(features: Features, cases: Cases) -> Place:

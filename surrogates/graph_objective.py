@@ -14,7 +14,7 @@ from fieldcast.meshes.packed import split_by_nodes
 from .graph_data import Reading
 from .graph_options import Masking, MultiNode
 from .graph_sites import Item, Together
-from .training import Descent, Objective
+from .training import Descent, Objective, counted
 
 NODES = 8192
 """Nodes that are answered together: more are no faster on a CPU."""
@@ -61,8 +61,7 @@ class GraphObjective(Objective):
         return len(self.own)
 
     def loss(self, module: nn.Module, rows: Tensor) -> Tensor:
-        steps: Tensor = dict(module.named_buffers())["steps"]
-        steps += 1
+        steps = counted(module)
         seed = (self.seed << 32) + int(steps)
         rng = np.random.default_rng(seed)
         noise, pushed = self.training.noise, self.training.pushed
@@ -126,9 +125,9 @@ class GraphObjective(Objective):
         ):
             if kind.on == "cell":
                 continue
-            counted = (there & (weight[nodes, 0] > 0))[..., None]
-            square = (values - truth[nodes]) ** 2 * counted
-            each = square.sum((1, 2)) / (counted.sum((1, 2)) * values.shape[2]).clamp(min=1)
+            counts = (there & (weight[nodes, 0] > 0))[..., None]
+            square = (values - truth[nodes]) ** 2 * counts
+            each = square.sum((1, 2)) / (counts.sum((1, 2)) * values.shape[2]).clamp(min=1)
             total = total + each.mean()
         return self._mean(given, *outputs) + multi.weight * total / max(len(kinds), 1)
 
@@ -190,8 +189,7 @@ class MaskedObjective(Objective):
         return len(self.own)
 
     def loss(self, module: nn.Module, rows: Tensor) -> Tensor:
-        steps: Tensor = dict(module.named_buffers())["steps"]
-        steps += 1
+        steps = counted(module)
         return self._square(module, [self.own[i] for i in rows.tolist()], int(steps))
 
     def _square(self, module: nn.Module, items: Sequence[Item], step: int) -> Tensor:

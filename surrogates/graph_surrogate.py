@@ -42,6 +42,7 @@ class GraphSurrogate(Surrogate):
     tolerance: ClassVar[float] = 1e-5
     room: int = ROOM
     contact: Contact | None = None
+    heads: int = 4
 
     @property
     @abstractmethod
@@ -57,7 +58,7 @@ class GraphSurrogate(Surrogate):
         net = self.network(reading, sharing)
         net.room = self.room
         if self.training.multi_node is not None:
-            net.star = Star(net.width)
+            net.star = Star(net.width, self.heads)
         return net
 
     @abstractmethod
@@ -90,6 +91,12 @@ class GraphSurrogate(Surrogate):
         """As `fit`, of samples that are steps in time: `before` numbers the sample whose answer
         each one starts from, -1 for none."""
         every = Samples.pack(samples)
+        for k, parent in enumerate(before or []):
+            if parent >= 0 and every.cases[k].mesh != every.cases[parent].mesh:
+                raise ValueError(
+                    f"case {every.cases[k].label}: expected the mesh of the step before it, case "
+                    f"{every.cases[parent].label}, got another"
+                )
         reading, sites = self._read(every, progress)
         rows, held = split_samples(every, validation, reading.signature, seed)
         device = self.training.descent.place
@@ -105,7 +112,8 @@ class GraphSurrogate(Surrogate):
         net, fit = self._trained(objective, sharing, seed, progress)
         units = {k: s.unit for k, s in every.cases.parameters.items()}
         features = Features.fit(every.cases, described(every.cases))
-        guard = Guard.fit(features, place(features, every.cases), units)
+        runs = _runs(before) if before is not None else None
+        guard = Guard.fit(features, place(features, every.cases), units, runs)
         card = Card(describe(every), fit, seed=seed)
         return GraphPredictor(self, reading.signature, card, reading, net, sharing, features, guard)
 
@@ -166,7 +174,7 @@ class GraphSurrogate(Surrogate):
         sharing = self.wants_sharing([p.graphs[0] for p in sites.some()])
         net, cpu = self._network(reading, sharing), torch.device("cpu")
         items = [sites.item(reading, s, cpu) for s in few]
-        objective = GraphObjective(reading, items, [], self.training, 0, _in_turn(len(items)))
+        objective = GraphObjective(reading, items, [], self.training, 0, _in_turn(few))
         times = []
         for steps in TRIED:
             short = replace(descent, steps=steps, every=steps, device="cpu")
@@ -193,15 +201,21 @@ def split_samples(
     samples: Samples, validation: Sequence[Sample] | None, signature: Signature, seed: int
 ) -> tuple[list[int], list[Sample]]:
     """The numbers of samples to learn from, and those to select by."""
-    every = list(range(len(samples)))
     if validation is not None:
         checked = [Sample(signature.checked(s.case), s.fields, s.scalars) for s in validation]
-        return every, checked
-    if len(every) < FEW:
-        return every, []
-    order = np.random.default_rng(seed).permutation(len(every))
-    count = min(max(len(every) // HELD, 1), MOST_HELD)
-    return sorted(order[count:].tolist()), [samples[int(i)] for i in sorted(order[:count])]
+        return list(range(len(samples))), checked
+    own, held = held_rows(len(samples), seed)
+    return own, [samples[i] for i in held]
+
+
+def held_rows(count: int, seed: int) -> tuple[list[int], list[int]]:
+    """The numbers of samples to learn from, and of those held out to select by: one in `HELD`, none
+    of few."""
+    if count < FEW:
+        return list(range(count)), []
+    order = np.random.default_rng(seed).permutation(count)
+    held = min(max(count // HELD, 1), MOST_HELD)
+    return sorted(order[held:].tolist()), sorted(order[:held].tolist())
 
 
 def _among(before: Sequence[int], rows: Sequence[int]) -> list[int]:
@@ -210,9 +224,18 @@ def _among(before: Sequence[int], rows: Sequence[int]) -> list[int]:
     return [place.get(before[row], -1) for row in rows]
 
 
-def _in_turn(count: int) -> list[int]:
-    """Each after the one before it."""
-    return list(range(-1, count - 1))
+def _runs(before: Sequence[int]) -> list[int]:
+    """The first step of the run that each step is of."""
+    firsts: list[int] = []
+    for k, parent in enumerate(before):
+        firsts.append(k if parent < 0 else firsts[parent])
+    return firsts
+
+
+def _in_turn(samples: Sequence[Sample]) -> list[int]:
+    """Each after the one before it, where that has the same mesh."""
+    ids = [s.case.mesh.id for s in samples]
+    return [k - 1 if k and ids[k] == ids[k - 1] else -1 for k in range(len(ids))]
 
 
 @dataclass(frozen=True, eq=False)

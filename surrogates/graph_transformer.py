@@ -32,12 +32,13 @@ class GraphTransformer(GraphSurrogate):
     An output that is a known field, too, is learnt as the difference; it keeps its values in the
     regions `held` ("region", or "field@region" for one output). Elsewhere `noise` (in standard
     deviations) is added in training, to be undone, and a share `pushed` of the steps in time
-    starts from the network's own answer: what `Rollout` needs. `reach` says whom nodes see,
-    `sharing` how they hear of those beyond the reach of all layers, `rotary` turns queries and
-    keys by where they lie. `recompute` saves memory in training; meshes of more than `room`
-    nodes are worked in parts, layer by layer, with the same answer; with `sampled` a step of
-    training looks at no more nodes of a mesh than that. `temporal`, `multi_node`, `masking`,
-    `contact`: see their classes. `backend` as in `attention`.
+    starts from the network's own answer (fields on points): what `Rollout` needs.
+
+    `reach` says whom nodes see, `sharing` how they hear of those beyond the reach of all layers,
+    `rotary` turns queries, keys and values by where they lie. `recompute` saves memory in training;
+    meshes of more than `room` nodes are worked in parts, layer by layer, with the same answer; with
+    `sampled` a step of training looks at no more nodes of a mesh than that. `temporal`,
+    `multi_node`, `masking`, `contact`: see their classes. `backend` as in `attention`.
     """
 
     depth: int = 10

@@ -12,7 +12,7 @@ is judged, at the quantile of that same quantity over the held-out cases.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,12 +129,23 @@ class Guard:
     limits: tuple[float, float]
 
     @classmethod
-    def fit(cls, features: Features, place: Place, units: Mapping[str, str]) -> Guard:
-        """From the training cases; `residuals` of each are from modes that it had no part in."""
+    def fit(
+        cls,
+        features: Features,
+        place: Place,
+        units: Mapping[str, str],
+        groups: Sequence[int] | None = None,
+    ) -> Guard:
+        """From the training cases; `residuals` of each are from modes that it had no part in. Cases
+        of one of the `groups`, such as steps of one simulation, are held out together."""
         n = len(place.raw)
-        order = np.random.default_rng(n).permutation(n)
+        group = np.unique(groups if groups is not None else np.arange(n), return_inverse=True)[1]
+        if group.max() == 0:
+            group = np.arange(n)
+        order = np.random.default_rng(n).permutation(group.max() + 1)
         rows: dict[str, np.ndarray] = {}
-        for part in np.array_split(order, min(FOLDS, n)):
+        for chosen in np.array_split(order, min(FOLDS, len(order))):
+            part = np.flatnonzero(np.isin(group, chosen))
             rest = Detectors(features, np.delete(place.raw, part, axis=0))
             for name, scores in rest.scores(place.rows(part)).items():
                 rows.setdefault(name, np.empty(n))[part] = scores

@@ -16,11 +16,10 @@ import numpy as np
 from jaxtyping import Float
 
 from fieldcast.meshes import Case, Cases, Mesh, Sample
-from fieldcast.meshes.normals import point_normals
 from fieldcast.meshes.sample import Location
 from fieldcast.meshes.topology import boundary
 
-from .graph_data import SHAPE, Scaling, described, parameter_row, scalar_row
+from .graph_data import SHAPE, Scaling, described, known_key, outward, parameter_row, scalar_row
 from .signature import Signature
 from .surrogate import State
 
@@ -32,8 +31,8 @@ PLACES: tuple[Location, ...] = ("point", "cell")
 @dataclass(frozen=True)
 class Trunk:
     """What the trunk is told of a point beside its coordinates: the `distance` to the boundary,
-    and of the `body`, a region, where its nearest point lies and how far it is, as a share of the
-    way to the rest of the boundary."""
+    and of the `body`, a region, where its nearest point lies, the normal there and how far it is,
+    as a share of the way to the rest of the boundary."""
 
     distance: bool = False
     body: str = ""
@@ -68,7 +67,8 @@ class OperatorReading:
         cases = Cases.pack([s.case for s in samples])
         ranges = {"branch": to_unit(branch_rows(cases, signature))}
         extra = [told(s.case, on, trunk, signature) for s in samples for on in places(signature)]
-        ranges["trunk"] = to_unit(np.concatenate(extra))
+        if extra:
+            ranges["trunk"] = to_unit(np.concatenate(extra))
         for name in signature.fields:
             ranges[name] = to_unit(np.concatenate([s.fields[name].values[0] for s in samples]))
         scalars = None
@@ -151,7 +151,7 @@ def branch_rows(cases: Cases, signature: Signature) -> Float[np.ndarray, "case c
     """What the branch is told, unscaled."""
     found = described(cases)
     shape = found.pop(SHAPE)
-    parts = [found[name] for name in signature.known]
+    parts = [found[known_key(name)] for name in signature.known]
     if signature.parameters:
         parts.append(np.stack([parameter_row(case, signature) for case in cases]))
     return np.hstack(parts if signature.parameters else [*parts, shape])
@@ -195,17 +195,17 @@ def body_fitted(
         ValueError: a case without that region.
     """
     mesh = case.mesh
-    if region not in mesh.regions:
+    if not len(mesh.regions.get(region, ())):
         raise ValueError(
-            f"case {case.label}: expected the region {region!r} that the trunk is told of, got "
-            f"{sorted(mesh.regions)}"
+            f"case {case.label}: expected points in the region {region!r} that the trunk is told "
+            f"of, got regions {sorted(k for k, ids in mesh.regions.items() if len(ids))}"
         )
     own = np.asarray(mesh.regions[region])
     distance, nearest = _nearest(mesh, own, at)
     rest = np.setdiff1d(boundary_points(mesh), own)
     beyond = _nearest(mesh, rest, at)[0] if len(rest) else np.ones(len(at))
     share = distance / np.maximum(distance + beyond, 1e-300)
-    return np.hstack([point_normals(mesh)[nearest], mesh.points[nearest], share[:, None]])
+    return np.hstack([outward(mesh)[nearest], mesh.points[nearest], share[:, None]])
 
 
 def _nearest(

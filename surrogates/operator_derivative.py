@@ -4,6 +4,7 @@ the network itself."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -70,13 +71,14 @@ def stencil(
     left out that `near` does not join."""
     from scipy.spatial import cKDTree
 
-    count = min(count, len(points) - 1)
+    count, dim = min(count, len(points) - 1), points.shape[1]
+    if not count:
+        return np.zeros((len(points), 0), dtype=np.int64), np.zeros((len(points), 0, dim))
     ids = cKDTree(points).query(points, k=count + 1)[1][:, 1:].reshape(len(points), count)
     rows = np.repeat(np.arange(len(points)), count)
     joined = np.asarray(near[rows, ids.ravel()]).reshape(ids.shape) > 0
     offsets = (points[ids] - points[:, None]) * joined[..., None]
     matrix = np.einsum("nki,nkj->nij", offsets, offsets)
-    dim = points.shape[1]
     trace = np.trace(matrix, axis1=1, axis2=2)
     matrix += (FLOOR * trace + 1e-300)[:, None, None] * np.eye(dim)
     weights = np.linalg.solve(matrix, offsets.swapaxes(1, 2)).swapaxes(1, 2)
@@ -87,7 +89,8 @@ def joined_within(mesh: Mesh, on: Location, count: int) -> csr_array:
     """Which points, or middles of cells, can be reached within the mesh in so few steps that about
     `count` can be."""
     graph = graph_of(mesh) if on == "point" else _cells_beside(mesh)
-    return within(graph, max(round(count**0.5), 1)).matrix
+    hops = count / 2 if mesh.cell_dim < 2 else count ** (1 / mesh.cell_dim)
+    return within(graph, max(math.ceil(hops), 1)).matrix
 
 
 def _cells_beside(mesh: Mesh) -> Graph:
@@ -133,7 +136,8 @@ def discrete_square(error: Tensor, x: Tensor, counts: Sequence[int]) -> Tensor:
     inside = torch.ones(len(size), dtype=torch.bool, device=x.device)
     ends = torch.as_tensor(np.cumsum(counts)[:-1] - 1, device=x.device)
     inside[ends] = False
-    return ((error[1:] - error[:-1]) / size[:, None])[inside].square().mean()
+    quotients = ((error[1:] - error[:-1]) / size[:, None])[inside]
+    return quotients.square().sum() / max(quotients.numel(), 1)
 
 
 def automatic_gradient(function: Callable[[Tensor], Tensor], x: Tensor, dim: int) -> Tensor:

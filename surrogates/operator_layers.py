@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 Gate = Literal["product", "residual"]
+AT_ONCE = 200_000
+"""Points that are answered at a time."""
 
 
 class Rowdy(nn.Module):
@@ -41,7 +43,7 @@ class OperatorNet(nn.Module):
 
     def __init__(self, fields: int, latent: int, width: int, scalars: int) -> None:
         super().__init__()
-        self.fields, self.latent = fields, latent
+        self.fields, self.latent = max(fields, 1), latent
         self.summary = nn.Linear(width, scalars) if scalars else None
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
@@ -75,6 +77,19 @@ class OperatorNet(nn.Module):
         parts = [part @ b[k] for k, part in enumerate(torch.split(t, list(counts)))]
         return torch.cat(parts), self.scalars(h)
 
+    def at_most(
+        self, v: Tensor, x: Tensor, counts: Sequence[int], most: int
+    ) -> tuple[Tensor, Tensor]:
+        """As `at`, no more than so many points at a time."""
+        if len(x) <= most:
+            return self.at(v, x, counts)
+        fields = [
+            self.at(v[[k]], part, [len(part)])[0]
+            for k, own in enumerate(torch.split(x, list(counts)))
+            for part in torch.split(own, most)
+        ]
+        return torch.cat(fields), self.scalars(self.branched(v)[1])
+
     def scalars(self, h: Tensor) -> Tensor:
         """(case, scalar)."""
         return h.new_zeros(len(h), 0) if self.summary is None else self.summary(h)
@@ -99,7 +114,7 @@ class FusionNet(OperatorNet):
         hidden = [width] * depth
         self.branch = nn.ModuleList(small_linear(*s) for s in pairwise([inputs, *hidden]))
         self.trunk = nn.ModuleList(small_linear(*s) for s in pairwise([dim, *hidden]))
-        self.branch_out = small_linear(width, latent * fields)
+        self.branch_out = small_linear(width, latent * self.fields)
         self.trunk_out = small_linear(width, latent)
         self.branch_acts = nn.ModuleList(Rowdy() for _ in hidden)
         self.trunk_acts = nn.ModuleList(Rowdy() for _ in hidden)
@@ -142,7 +157,7 @@ class PlainNet(OperatorNet):
         self.groups = list(groups) or [inputs]
         hidden = [width] * depth
         self.branches = nn.ModuleList(tanh_mlp([size, *hidden]) for size in self.groups)
-        self.branch_outs = nn.ModuleList(linear(width, latent * fields) for _ in self.groups)
+        self.branch_outs = nn.ModuleList(linear(width, latent * self.fields) for _ in self.groups)
         self.trunk = tanh_mlp([dim, *hidden, latent])
 
     def branched(self, v: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:

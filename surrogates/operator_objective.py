@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ from .operator_derivative import (
     discrete_square,
     stencils_of,
 )
-from .training import Objective
+from .operator_layers import AT_ONCE, OperatorNet
+from .training import Objective, counted
 
 Ends = tuple[int, int, int, int]
 """Columns of the branch and of the trunk, fields and scalars."""
@@ -134,8 +136,7 @@ class OperatorObjective(Objective):
         return len(self.own.v)
 
     def loss(self, module: nn.Module, rows: Tensor) -> Tensor:
-        steps: Tensor = dict(module.named_buffers())["steps"]
-        steps += 1
+        steps = counted(module)
         generator = torch.Generator(self.own.v.device)
         generator.manual_seed((self.seed << 32) + int(steps))
         rows = rows.to(self.own.v.device)
@@ -169,6 +170,11 @@ class OperatorObjective(Objective):
         elif derivative.kind == "least_squares":
             slopes = whole.stencils.gradient(error).square().mean()
         else:
+            if whole.x.shape[1] > self.dim:
+                raise ValueError(
+                    'expected a trunk that reads coordinates alone with derivative "automatic", '
+                    'got more columns; use "least_squares"'
+                )
             own = automatic_gradient(
                 lambda x: module(v, x, whole.counts)[0][:, whole.columns], whole.x, self.dim
             )
@@ -190,16 +196,17 @@ class OperatorObjective(Objective):
 
     @torch.no_grad()
     def error(self, module: nn.Module) -> float:
-        if self.held is None:
-            return float("nan")
         held = self.held
+        if held is None:
+            return float("nan")
+        net = cast("OperatorNet", getattr(module, "module", module))
         squares = []
         for part in held.parts:
-            found, scalars = module(held.v, part.x, part.counts)
+            found, _ = net.at_most(held.v, part.x, part.counts, AT_ONCE)
             gaps = (found[:, part.columns] - part.y).square().mean(1)
-            squares.append(
-                torch.stack([g.mean() for g in torch.split(gaps, list(part.counts))]).mean()
-            )
-            if held.scalars.shape[1]:
-                squares.append((scalars - held.scalars).square().mean())
-        return float(torch.stack(squares).mean().sqrt()) if squares else float("nan")
+            each = [g.mean() for g in torch.split(gaps, list(part.counts))]
+            squares.append(torch.stack(each).mean())
+        if held.scalars.shape[1]:
+            told = net.scalars(net.branched(held.v)[1])
+            squares.append((told - held.scalars).square().mean())
+        return float(torch.stack(squares).mean().sqrt())

@@ -20,7 +20,7 @@ from .graph_surrogate import split_samples
 from .guard import Guard
 from .operator_data import OperatorReading, Trunk, fields_on, places
 from .operator_derivative import Derivative
-from .operator_layers import OperatorNet
+from .operator_layers import AT_ONCE, OperatorNet
 from .operator_objective import Ends, OperatorObjective, Pack, ends_of
 from .pod_network import told as told_of
 from .signature import Signature, describe
@@ -129,7 +129,7 @@ class OperatorPredictor(Predictor):
             inputs = [self.reading.trunk_inputs(cases[i], on) for i in range(len(cases))]
             x = torch.as_tensor(np.concatenate(inputs), dtype=torch.float32).to(where)
             with torch.no_grad():
-                found, told = self.net.at(v, x, [len(part) for part in inputs])
+                found, told = self.net.at_most(v, x, [len(part) for part in inputs], AT_ONCE)
             values = found[:, self.reading.columns(on)].cpu().numpy().astype(float)
             start = 0
             for name in fields_on(self.signature, on):

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from fieldcast.meshes import Case, Cases, Field, Predictions, Sample, Samples, Scalar, Trust
+from fieldcast.meshes import Case, Cases, Field, Mesh, Predictions, Sample, Samples, Scalar, Trust
 from fieldcast.meshes.packed import PackedEstimate, PackedField
-from fieldcast.meshes.sample import STEADY
+from fieldcast.meshes.sample import STEADY, Location
 
-from .graph_surrogate import GraphPredictor, GraphSurrogate
+from .graph_surrogate import GraphPredictor, GraphSurrogate, held_rows
 from .graph_transformer import GraphTransformer
 from .signature import Signature, describe
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
@@ -52,20 +52,22 @@ class Rollout(Surrogate):
         seed: int = 0,
         progress: Progress = quiet,
     ) -> RolloutPredictor:
-        every = Samples.pack(samples)
-        signature = replace(Signature.of(every), own_times=True)
+        whole = Samples.pack(samples)
+        signature = replace(Signature.of(whole), own_times=True)
         plan = Plan.of(signature)
+        own, held = plan.parted(whole, validation, seed)
+        every = Samples.pack(own)
         start = step = None
         first = plan.firsts(every)
         if first is not None:
-            chosen = plan.firsts(validation) if validation else None
+            chosen = plan.firsts(held) or []
             start = self.step.fit(first, validation=chosen, seed=seed, progress=progress)
         if len(signature.times) > 1:
-            chosen = plan.steps(validation) if validation else None
+            chosen = plan.steps(held)
             step = self._fitted(plan, plan.steps(every), chosen, seed, progress)
         fits = {"start": start, "step": step}
         told = {name: dict(p.card.fit) for name, p in fits.items() if p is not None}
-        card = Card(describe(every), {**told, "step_seconds": plan.size}, seed=seed)
+        card = Card(describe(whole), {**told, "step_seconds": plan.size}, seed=seed)
         return RolloutPredictor(self, signature, card, start, step)
 
     def _fitted(
@@ -144,6 +146,30 @@ class Plan:
             raise ValueError(f"expected the start of all fields or none, {missing} have none")
         return cls(signature, state, bool(given), size)
 
+    def parted(
+        self, samples: Sequence[Sample], validation: Sequence[Sample] | None, seed: int
+    ) -> tuple[list[Sample], list[Sample]]:
+        """Whole simulations to learn from, and others to select by: those given, else some held
+        out.
+
+        Raises:
+            ValueError: validation at other times.
+        """
+        if validation is None:
+            own, held = held_rows(len(samples), seed)
+            return [samples[i] for i in own], [samples[i] for i in held]
+        for s in validation:
+            times = np.asarray(s.case.times)
+            steps = (times - times[0]) / self.size if self.size else times - times[0]
+            if len(times) != len(self.signature.times) or (
+                np.abs(steps - np.arange(len(times))).max() > 1e-3
+            ):
+                raise ValueError(
+                    f"validation case {s.case.label}: expected {len(self.signature.times)} times "
+                    f"{self.size:.6g} s apart, as the training set has, got {times[:4]}"
+                )
+        return list(samples), list(validation)
+
     def asked(self, case: Case, now: int, state: Mapping[str, Field]) -> Case:
         """The case of one step: parameters and known series as they will be, the state as it
         is."""
@@ -209,6 +235,17 @@ def at(found: Field, time: int) -> Field:
     return found.with_values(found.values[time : time + 1])
 
 
+def _within(mesh: Mesh, regions: Sequence[str], on: Location) -> np.ndarray:
+    """Points of regions, or cells of which all points are, (entity,) bool."""
+    flags = np.zeros(len(mesh.points), dtype=bool)
+    for name in regions:
+        if name in mesh.regions:
+            flags[mesh.regions[name]] = True
+    if on == "point":
+        return flags
+    return np.concatenate([flags[block].all(axis=1) for block in mesh.cells.values()])
+
+
 def _worst(known: Sequence[Trust], step: Sequence[Trust], time: float) -> list[Trust]:
     """The trust of the first step, until one is to be rejected."""
     if not known:
@@ -265,11 +302,16 @@ class RolloutPredictor(Predictor):
         bounded = dict(state)
         for name, regions in held.items():
             given = case.fields.get(name + BOUNDARY)
-            nodes = [case.mesh.regions[r] for r in regions if r in case.mesh.regions]
-            if given is None or not nodes:
+            if given is None:
                 continue
-            values, at_nodes = bounded[name].values.copy(), np.concatenate(nodes)
-            values[0, at_nodes] = given.values[min(time, len(given.values) - 1), at_nodes]
+            on = bounded[name].on
+            if given.on != on:
+                raise ValueError(
+                    f"case {case.label}, field {name + BOUNDARY!r}: expected values on {on}s, as "
+                    f"{name!r} has, got {given.on}s"
+                )
+            values, kept = bounded[name].values.copy(), _within(case.mesh, regions, on)
+            values[0, kept] = given.values[min(time, len(given.values) - 1), kept]
             bounded[name] = bounded[name].with_values(values)
         return bounded
 

@@ -100,6 +100,14 @@ class Objective(ABC):
         none: the last weights are kept then."""
 
 
+def counted(module: nn.Module) -> Tensor:
+    """The losses so far, this one included, as the module's buffer `steps` counts them."""
+    own: nn.Module = getattr(module, "module", module)
+    steps = own.get_buffer("steps")
+    steps += 1
+    return steps
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
     """The best weights, and what to say of the run: the steps made, the best step, its error and

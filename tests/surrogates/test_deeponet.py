@@ -116,7 +116,9 @@ def test_the_trunk_is_told_of_the_body():
         Sample(case, {"u": Field.steady(radius)}),
         Sample(case, {"u": Field.steady(-radius)}),
     ]
-    with pytest.raises(ValueError, match=r"case odd: expected the region 'wing'.*got \['body'\]"):
+    with pytest.raises(
+        ValueError, match=r"case odd: expected points in the region 'wing'.*got regions \['body'\]"
+    ):
         FusionDeepONet(trunk=Trunk(body="wing"), descent=FEW).fit(samples)
 
 
@@ -177,3 +179,33 @@ def test_derivatives_in_the_loss_are_those_of_the_data(kind):
     assert losses[0] != losses[1]
     with pytest.raises(ValueError, match='expected "least_squares"'):
         Derivative("exact")
+
+
+def test_scalars_alone_empty_regions_and_columns_that_no_derivative_follows():
+    made = [shifted(square(5, k), 0.1 * k, "point") for k in range(10)]
+    alone = [Sample(s.case, {}, s.scalars) for s in made]
+    model = FusionDeepONet(16, 2, 16, descent=Descent(steps=20, every=10)).fit(alone)
+    [found] = model.predict([made[3].case])
+    assert np.isfinite(found.scalars["total"].mean).all()
+    assert np.isfinite(model.card.fit["training"]["validation_error"])
+    empty = [
+        Sample(
+            replace(s.case, mesh=replace(s.case.mesh, regions={"body": np.empty(0, int)})),
+            s.fields,
+            s.scalars,
+        )
+        for s in made
+    ]
+    with pytest.raises(ValueError, match="expected points in the region 'body'"):
+        FusionDeepONet(trunk=Trunk(body="body"), descent=FEW).fit(empty)
+    with pytest.raises(ValueError, match='use "least_squares"'):
+        FusionDeepONet(
+            trunk=Trunk(distance=True), derivative=Derivative("automatic"), descent=FEW
+        ).fit(made)
+
+
+def test_many_points_are_answered_in_pieces():
+    net = FusionNet((3, 2, 4, 2), 8, 3, 6).double()
+    v, x = torch.randn(3, 3, dtype=torch.float64), torch.randn(11, 2, dtype=torch.float64)
+    for one, other in zip(net.at(v, x, [4, 1, 6]), net.at_most(v, x, [4, 1, 6], 3), strict=True):
+        torch.testing.assert_close(one, other)

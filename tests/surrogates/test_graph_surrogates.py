@@ -416,3 +416,14 @@ def test_few_and_many_cases_hear_of_each_other_alike(monkeypatch):
     few = net.states(x, batch)
     monkeypatch.setattr("fieldcast.surrogates.graph_layers.FEW_CASES", 0)
     torch.testing.assert_close(net.states(x, batch), few)
+
+
+def test_steps_of_other_meshes_are_no_chain():
+    made = [sample(square(5 + k, k), 1.0, f"case{k}") for k in range(2)]
+    recipe = GraphTransformer(2, 16, 2, pushed=1.0, descent=FEW)
+    with pytest.raises(ValueError, match="case case1: expected the mesh of the step before it"):
+        recipe.fit_steps(made, [-1, 0])
+    both = [Sample(replace(s.case, fields={"u": s.fields["u"]}), s.fields, s.scalars) for s in made]
+    assert recipe.estimate(both) is not None
+    odd = GraphTransformer(2, 18, 3, rotary=False, multi_node=MultiNode(4), descent=FEW)
+    assert odd.fit(family()).predict([family()[0].case])

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from fieldcast.conformance.families import square
-from fieldcast.meshes import Case, Field, Sample
+from fieldcast.meshes import Case, Field, Sample, Samples
 from fieldcast.surrogates import Descent, GraphTransformer, Rollout, load
+from fieldcast.surrogates.rollout import Plan
+from fieldcast.surrogates.signature import Signature
 
 STEP = GraphTransformer(
     2, 24, 2, noise=0.01, held=("rim",), descent=Descent(steps=250, batch=4, rate=5e-3, every=50)
@@ -123,3 +125,42 @@ def test_samples_that_do_not_fit_in_memory_are_made_when_asked_for(monkeypatch):
     asked = Rollout(FEW).fit(made)
     for one, other in zip(kept.step.net.parameters(), asked.step.net.parameters(), strict=True):
         np.testing.assert_array_equal(one.detach().numpy(), other.detach().numpy())
+
+
+def test_a_boundary_on_cells_is_that_of_cells_within_the_region():
+    mesh = square(6, 0)
+    left = np.flatnonzero(mesh.points[:, 0] < 0.35)
+    mesh = replace(mesh, regions={"left": left})
+    within = np.isin(mesh.cells["triangle"], left).all(axis=1)
+    assert 0 < within.sum() < mesh.n_cells
+
+    def run(shift):
+        u = shift + np.zeros((4, mesh.n_cells, 1)) + 0.1 * np.arange(4)[:, None, None]
+        bound = np.where(within[:, None], 100.0 + u, 0.0)
+        known = {"u": Field(u[:1], "", "cell"), "u_boundary": Field(bound, "", "cell")}
+        return Sample(Case(mesh, {}, known, times=times(4)), {"u": Field(u, "", "cell")}, {})
+
+    model = Rollout(replace(FEW, held=("left",))).fit([run(k) for k in range(3)])
+    [found] = model.predict([run(1).case])
+    values = found.mean["u"].values[:, :, 0]
+    assert (values[1:, within] > 99).all()
+    assert (values[:, ~within] < 50).all()
+    odd = run(1).case
+    points = Field(np.zeros((4, 36, 1)))
+    with pytest.raises(ValueError, match="expected"):
+        model.predict([replace(odd, fields={**odd.fields, "u_boundary": points})])
+
+
+def test_whole_runs_are_held_out_and_validation_must_fit(model):
+    made = [wave(p, times(3), seed=k) for k, p in enumerate(np.linspace(0, 6, 12))]
+    fitted = Rollout(FEW).fit(made)
+    assert np.isfinite(fitted.step.card.fit["training"]["validation_error"])
+    plan = Plan.of(replace(Signature.of(Samples.pack(made)), own_times=True))
+    own, held = plan.parted(Samples.pack(made), None, 0)
+    assert (len(own), len(held)) == (10, 2)
+    assert plan.parted(made, [], 0)[1] == []
+    with pytest.raises(ValueError, match=r"expected 3 times 0\.1 s apart"):
+        Rollout(FEW).fit(made, validation=[wave(0.1, times(2))])
+    late = wave(0.1, 5.0 + 0.5 * np.arange(3))
+    with pytest.raises(ValueError, match=r"expected 3 times 0\.1 s apart"):
+        Rollout(FEW).fit(made, validation=[late])
