@@ -19,6 +19,8 @@ from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 
 BOUNDARY = "_boundary"
 """A known field of this ending, a series, is what its field takes in the regions that are held."""
+STRAYED = 10.0
+"""Trust score above which a state on the way counts: answers drift a little, and may."""
 EVEN = 1e-6
 """By how much, relative to a step, times may lie beside whole steps."""
 
@@ -247,12 +249,12 @@ def _within(mesh: Mesh, regions: Sequence[str], on: Location) -> np.ndarray:
 
 
 def _worst(known: Sequence[Trust], step: Sequence[Trust], time: float) -> list[Trust]:
-    """The trust of the first step, until one is to be rejected."""
+    """The trust of the first step, until one lies far outside."""
     if not known:
         return list(step)
     found = []
     for before, now in zip(known, step, strict=True):
-        if now.status == "reject" and before.status != "reject":
+        if now.status == "reject" and now.score > STRAYED and before.status != "reject":
             before = Trust(now.status, now.score, f"after {time:.4g} s: {now.reason}")
         found.append(before)
     return found
