@@ -1,6 +1,6 @@
 """Makes tests/data/semi_ellipses.npz: 36 semi-ellipses in a Mach 6 flow, each run by OpenFOAM until
 it is steady. Semi-axes by a Latin hypercube, a in [0.4, 1.2], b in [0.5, 1.2]; about 2,000
-quadrilaterals each. Needs rhoCentralFoam; two to four minutes on two cores."""
+quadrilaterals each. Needs rhoCentralFoam; about five minutes on two cores."""
 
 from __future__ import annotations
 
