@@ -53,9 +53,8 @@ def naive(q: Tensor, k: Tensor, v: Tensor, graph: Graph) -> Tensor:
     """What one writes first."""
     row, column = graph.row, graph.column.long()
     scores = (q[row] * k[column]).sum(-1) * q.shape[-1] ** -0.5
-    most = torch.full((graph.nodes, q.shape[1]), -torch.inf, dtype=q.dtype).scatter_reduce(
-        0, row[:, None].expand_as(scores), scores.detach(), "amax"
-    )
+    most = torch.full((graph.nodes, q.shape[1]), -torch.inf, dtype=q.dtype, device=q.device)
+    most = most.scatter_reduce(0, row[:, None].expand_as(scores), scores.detach(), "amax")
     p = (scores - most[row]).exp()
     total = torch.zeros_like(most).index_add(0, row, p)
     weights = p / total[row].clamp(min=1e-16)

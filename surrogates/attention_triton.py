@@ -35,8 +35,8 @@ def _forward(
     v,
     out,
     logsum,
-    scale,
     heads,
+    scale: tl.constexpr,
     width: tl.constexpr,
     room: tl.constexpr,
     block: tl.constexpr,
@@ -82,8 +82,8 @@ def _by_rows(
     delta,
     g,
     gq,
-    scale,
     heads,
+    scale: tl.constexpr,
     width: tl.constexpr,
     room: tl.constexpr,
     block: tl.constexpr,
@@ -123,8 +123,8 @@ def _by_columns(
     g,
     gk,
     gv,
-    scale,
     heads,
+    scale: tl.constexpr,
     width: tl.constexpr,
     room: tl.constexpr,
     block: tl.constexpr,
@@ -164,8 +164,10 @@ def interpreted() -> bool:
 
 
 def _settings(q: Tensor) -> dict[str, Any]:
+    """What a kernel is compiled for; numbers that are not would be rounded to single precision."""
     width = q.shape[-1]
-    return {"width": width, "room": triton.next_power_of_2(width), "block": BLOCK}
+    room = triton.next_power_of_2(width)
+    return {"scale": width**-0.5, "width": width, "room": room, "block": BLOCK}
 
 
 class Triton(Kernel):
@@ -178,19 +180,19 @@ class Triton(Kernel):
 
     def forward(self, graph: Graph, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         out, logsum = torch.empty_like(q), q.new_empty(q.shape[:2])
-        heads, scale = q.shape[1], q.shape[-1] ** -0.5
+        heads = q.shape[1]
         arrays = (graph.start, graph.column, q, k, v, out, logsum)
-        _forward[(graph.nodes, heads)](*arrays, scale, heads, **_settings(q))
+        _forward[(graph.nodes, heads)](*arrays, heads, **_settings(q))
         return out, logsum
 
     def backward(
         self, graph: Graph, saved: Sequence[Tensor], g: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         gq, gk, gv = (torch.empty_like(g) for _ in range(3))
-        heads, scale = g.shape[1], g.shape[-1] ** -0.5
+        heads = g.shape[1]
         grid, settings, turned = (graph.nodes, heads), _settings(g), graph.transpose
-        _by_rows[grid](graph.start, graph.column, *saved, g, gq, scale, heads, **settings)
-        _by_columns[grid](turned.start, turned.column, *saved, g, gk, gv, scale, heads, **settings)
+        _by_rows[grid](graph.start, graph.column, *saved, g, gq, heads, **settings)
+        _by_columns[grid](turned.start, turned.column, *saved, g, gk, gv, heads, **settings)
         return gq, gk, gv
 
 

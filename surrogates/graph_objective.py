@@ -13,11 +13,13 @@ from fieldcast.meshes.packed import split_by_nodes
 
 from .graph_data import Reading
 from .graph_options import Masking, MultiNode
-from .graph_sites import Item, Together
+from .graph_sites import HELD_BYTES, Item, Together
 from .training import Descent, Objective, counted
 
 NODES = 8192
 """Nodes that are answered together: more are no faster on a CPU."""
+LOST = 0.5
+"""Error of a state, in standard deviations, from which training does not go on."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class GraphObjective(Objective):
     """The mean over outputs of the mean square error, standardised, held nodes left out.
 
     Known fields that are predicted are disturbed, and targets undo it: by noise, and in a share of
-    the steps by the network's own error of the step `before` (the pushforward of Brandstetter et
-    al. 2022, arXiv:2202.03376).
+    the steps by the error of the network's own answer when it was last trained on the step
+    `before`. That answer may itself have started so: the pushforward of Brandstetter et al. 2022
+    (arXiv:2202.03376) over several steps, without a pass more.
     """
 
     def __init__(
@@ -55,6 +58,11 @@ class GraphObjective(Objective):
     ) -> None:
         self.reading, self.own, self.held = reading, own, held
         self.training, self.seed, self.before = training, seed, before
+        self._errors: dict[int, dict[str, Tensor]] = {}
+        kinds = reading.signature.fields
+        self._pushed = [
+            name for name in reading.differences if training.pushed and kinds[name].on == "point"
+        ]
 
     @property
     def cases(self) -> int:
@@ -64,27 +72,31 @@ class GraphObjective(Objective):
         steps = counted(module)
         seed = (self.seed << 32) + int(steps)
         rng = np.random.default_rng(seed)
-        noise, pushed = self.training.noise, self.training.pushed
-        items = [self.own[i] for i in rows.tolist()]
+        training, numbers = self.training, rows.tolist()
+        items = [self.own[i] for i in numbers]
         spans = [self._span(len(item.x), rng) for item in items]
         kinds = list(self.reading.signature.fields.values())
         together = Together(
             [i.part(kinds, *s) if s else i for i, s in zip(items, spans, strict=True)]
         )
-        if (noise or pushed) and self.reading.differences:
-            parents: list[Item | None] = []
-            for i, span in zip(rows.tolist(), spans, strict=True):
-                parent = self.before[i] if rng.random() < pushed else -1
-                found = self.own[parent] if parent >= 0 else None
-                parents.append(found.part(kinds, *span) if found and span else found)
-            if any(parents):
-                together.disturb(self.reading, self._errors(module, together, parents))
-            if noise:
-                generator = torch.Generator(together.x.device).manual_seed(seed)
-                together.disturb(self.reading, self._noise(together, generator))
-        if self.training.multi_node is None:
-            return self._square(module, together)
-        return self._square_around(module, together, self.training.multi_node, rng)
+        if self._pushed:
+            together.disturb(self.reading, self._pushes(numbers, spans, together, rng))
+        if training.noise:
+            generator = torch.Generator(together.x.device).manual_seed(seed)
+            together.disturb(self.reading, self._noise(together, generator))
+        centres = None
+        if training.multi_node is not None:
+            count = min(training.multi_node.centres, len(together.x))
+            chosen = rng.choice(len(together.x), count, replace=False)
+            centres = torch.as_tensor(chosen, device=together.x.device)
+        nodes, scalars, *around = module(together.x, together.batch, centres)
+        fields = together.fields(self.reading, nodes)
+        if self._pushed:
+            self._keep_errors(numbers, spans, together, fields)
+        loss = self._mean(together, fields, scalars)
+        if training.multi_node is not None and centres is not None:
+            loss = loss + training.multi_node.weight * self._around(together, around[0], centres)
+        return loss
 
     def _span(self, nodes: int, rng: np.random.Generator) -> tuple[int, int] | None:
         """The nodes of a sample to look at; None: all."""
@@ -94,12 +106,8 @@ class GraphObjective(Objective):
         first = int(rng.integers(nodes - count + 1))
         return first, first + count
 
-    def _square(self, module: nn.Module, given: Together) -> Tensor:
+    def _mean(self, given: Together, fields: Sequence[Tensor], scalars: Tensor) -> Tensor:
         """The mean over cases and outputs."""
-        return self._mean(given, *module(given.x, given.batch))
-
-    def _mean(self, given: Together, nodes: Tensor, scalars: Tensor) -> Tensor:
-        fields = given.fields(self.reading, nodes)
         total = given.x.new_zeros(())
         for values, truth, weight in zip(fields, given.targets, given.weights, strict=True):
             total = total + (weight * (values - truth) ** 2).sum()
@@ -107,16 +115,9 @@ class GraphObjective(Objective):
             total = total + (scalars - given.scalars).square().mean(1).sum()
         return total / (len(given.placed) * (len(fields) + bool(scalars.shape[1])))
 
-    def _square_around(
-        self, module: nn.Module, given: Together, multi: MultiNode, rng: np.random.Generator
-    ) -> Tensor:
-        """The same and, weighted, that of the outputs that random nodes tell of their
-        neighbours."""
-        graph = given.batch.graphs[0]
-        chosen = rng.choice(len(given.x), min(multi.centres, len(given.x)), replace=False)
-        centres = torch.as_tensor(chosen, device=given.x.device)
-        *outputs, around = module(given.x, given.batch, centres)
-        nodes, there = graph.lists(centres)
+    def _around(self, given: Together, around: Tensor, centres: Tensor) -> Tensor:
+        """That of the outputs that nodes tell of their neighbours."""
+        nodes, there = given.batch.graphs[0].lists(centres)
         total = around.new_zeros(())
         kinds = list(self.reading.signature.fields.values())
         parts = torch.split(around, self.reading.channels(), dim=2)
@@ -129,7 +130,7 @@ class GraphObjective(Objective):
             square = (values - truth[nodes]) ** 2 * counts
             each = square.sum((1, 2)) / (counts.sum((1, 2)) * values.shape[2]).clamp(min=1)
             total = total + each.mean()
-        return self._mean(given, *outputs) + multi.weight * total / max(len(kinds), 1)
+        return total / max(len(kinds), 1)
 
     def _noise(self, given: Together, generator: torch.Generator) -> dict[str, Tensor]:
         """Of each output that is known, too, in its standard deviations as known field, at
@@ -141,41 +142,76 @@ class GraphObjective(Objective):
             for name in self.reading.differences
         }
 
-    @torch.no_grad()
-    def _errors(
-        self, module: nn.Module, given: Together, parents: Sequence[Item | None]
+    def _pushes(
+        self,
+        rows: Sequence[int],
+        spans: Sequence[tuple[int, int] | None],
+        given: Together,
+        rng: np.random.Generator,
     ) -> dict[str, Tensor]:
-        """The same of the network's own errors in the step before, 0 where there is none."""
-        there = Together([item for item in parents if item is not None])
-        fields = there.fields(self.reading, module(there.x, there.batch)[0])
+        """The errors of the steps before, in standard deviations of the known fields, at nodes; 0
+        where a step is not pushed."""
+        kept = [
+            self._errors.get(self.before[row], {}) if rng.random() < self.training.pushed else {}
+            for row in rows
+        ]
         found = {}
-        names = list(self.reading.signature.fields)
-        sizes = [0 if item is None else len(item.x) for item in parents]
-        for name in self.reading.differences:
-            k = names.index(name)
-            if self.reading.signature.fields[name].on == "cell":
-                continue
-            ratio = self.reading.ratio(name)
-            off = (fields[k] - there.targets[k]) / torch.as_tensor(ratio).to(given.x)
-            parts = iter(torch.split(off, [size for size in sizes if size]))
+        for name in self._pushed:
+            components = self.reading.signature.known[name].components
             found[name] = torch.cat(
                 [
-                    next(parts) if size else off.new_zeros(len(p.points), off.shape[1])
-                    for size, p in zip(sizes, given.placed, strict=True)
+                    errors[name][slice(*span) if span else slice(None)]
+                    if name in errors
+                    else given.x.new_zeros(len(placed.points), components)
+                    for errors, span, placed in zip(kept, spans, given.placed, strict=True)
                 ]
             )
         return found
+
+    @torch.no_grad()
+    def _keep_errors(
+        self,
+        rows: Sequence[int],
+        spans: Sequence[tuple[int, int] | None],
+        given: Together,
+        fields: Sequence[Tensor],
+    ) -> None:
+        """Of answers that are not lost: from there no step leads back."""
+        names, sizes = list(self.reading.signature.fields), given.batch.sizes
+        found: list[dict[str, Tensor]] = [{} for _ in rows]
+        for name in self._pushed:
+            k = names.index(name)
+            off = (fields[k] - given.targets[k]) * (given.weights[k] > 0)
+            off = off / torch.as_tensor(self.reading.ratio(name)).to(off)
+            for errors, span, row, part in zip(
+                found, spans, rows, off.split(list(sizes)), strict=True
+            ):
+                errors[name] = part
+                if span:
+                    errors[name] = off.new_zeros(len(self.own[row].x), off.shape[1])
+                    errors[name][slice(*span)] = part
+        squares = [torch.stack([e.square().mean() for e in errors.values()]) for errors in found]
+        lost = (torch.stack(squares).amax(1) > LOST**2).tolist()
+        for row, errors, strayed in zip(rows, found, lost, strict=True):
+            self._errors.pop(row, None)
+            if not strayed:
+                self._errors[row] = errors
+        each = sum(4 * e.numel() for errors in found for e in errors.values()) / len(rows)
+        while len(self._errors) > max(HELD_BYTES / max(each, 1.0), 1):
+            del self._errors[next(iter(self._errors))]
 
     @torch.no_grad()
     def error(self, module: nn.Module) -> float:
         if not self.held:
             return float("nan")
         parts = split_by_nodes([len(item.placed.points) for item in self.held], NODES)
-        squares = [
-            self._square(module, Together([self.held[i] for i in part])) * len(part)
-            for part in parts
-        ]
-        return float(sum(squares) / len(self.held)) ** 0.5
+        total = 0.0
+        for part in parts:
+            given = Together([self.held[i] for i in part])
+            nodes, scalars = module(given.x, given.batch)
+            loss = self._mean(given, given.fields(self.reading, nodes), scalars)
+            total += float(loss) * len(part)
+        return (total / len(self.held)) ** 0.5
 
 
 class MaskedObjective(Objective):

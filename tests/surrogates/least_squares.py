@@ -34,19 +34,22 @@ class LeastSquares(Objective):
         if self.count == self.interrupted_at:
             raise KeyboardInterrupt
         if self.seen is not None:
-            self.seen.append(rows.numpy())
+            self.seen.append(rows.cpu().numpy())
         time.sleep(self.pause)
-        loss = ((module(self.x[rows]) - self.y[rows]) ** 2).mean()
+        x, y = (t.to(rows.device)[rows] for t in (self.x, self.y))
+        loss = ((module(x) - y) ** 2).mean()
         return loss * float("nan") if self.spoiled else loss
 
     def error(self, module):
         if self.errors is not None:
             return next(self.errors)
-        return float(((module(self.x[CASES:]) - self.y[CASES:]) ** 2).mean().sqrt().detach())
+        device = next(module.parameters()).device
+        x, y = (t[CASES:].to(device) for t in (self.x, self.y))
+        return float(((module(x) - y) ** 2).mean().sqrt().detach())
 
 
 def weights_of(module):
-    return torch.cat([p.detach().ravel() for p in module.parameters()]).numpy()
+    return torch.cat([p.detach().ravel() for p in module.parameters()]).cpu().numpy()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from fieldcast.surrogates.signature import Signature
 STEP = GraphTransformer(
     2, 24, 2, noise=0.01, held=("rim",), descent=Descent(steps=250, batch=4, rate=5e-3, every=50)
 )
-FEW = replace(STEP, descent=Descent(steps=3, batch=4, every=3))
+FEW = replace(STEP, descent=Descent(steps=3, batch=4, every=3, device="cpu"))
 SIZE = 0.1
 
 
