@@ -6,24 +6,34 @@ from __future__ import annotations
 
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
 from bars import say
 from scipy.stats import qmc
 
-from fieldcast.meshes import Sample
 from fieldcast.solvers.hypersonic import InviscidFlow, semi_ellipse
+from fieldcast.solvers.solver import SolverFailed
 
 CASES, MACH, SPACING = 36, 6.0, 0.06
 LOW, HIGH = (0.4, 0.5), (1.2, 1.2)
+FIELDS = ("rho", "u", "v", "p")
+CACHE = Path(__file__).parent / ".cache"
 TARGET = Path(__file__).parents[1] / "tests" / "data" / "semi_ellipses.npz"
 
 
-def solved(axes: tuple[float, float]) -> Sample:
-    """One of them."""
-    return InviscidFlow().solve(semi_ellipse(*axes, MACH, SPACING))
+def solved(axes: tuple[float, float]) -> np.ndarray:
+    """The fields of one of them, (cell, field); kept, so that a run that was stopped goes on."""
+    path = CACHE / f"semi_ellipse_{axes[0]}_{axes[1]}.npy"
+    if not path.exists():
+        sample = InviscidFlow().solve(semi_ellipse(*axes, MACH, SPACING))
+        columns = [sample.fields[name].values[0, :, 0] for name in FIELDS]
+        CACHE.mkdir(exist_ok=True)
+        new = path.with_suffix(".new.npy")
+        np.save(new, np.column_stack(columns).astype(np.float32))
+        new.replace(path)
+    return np.load(path)
 
 
 def main() -> None:
@@ -31,22 +41,25 @@ def main() -> None:
     if reason:
         raise SystemExit(f"expected rhoCentralFoam, which is not there: {reason}")
     design = qmc.scale(qmc.LatinHypercube(2, seed=0).random(CASES), LOW, HIGH).round(4)
-    start, samples = time.perf_counter(), []
+    start, found, failed = time.perf_counter(), {}, []
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for sample in pool.map(solved, [tuple(row) for row in design.tolist()]):
-            samples.append(sample)
-            say(f"{len(samples)} of {CASES}, {time.perf_counter() - start:.0f} s")
-    fields = [
-        np.column_stack([s.fields[k].values[0, :, 0] for k in ("rho", "u", "v", "p")])
-        for s in samples
-    ]
+        tasks = {pool.submit(solved, tuple(row)): k for k, row in enumerate(design.tolist())}
+        for done in as_completed(tasks):
+            try:
+                found[tasks[done]] = done.result()
+            except SolverFailed as error:
+                failed.append(str(error))
+            say(f"{len(found)} of {CASES}, {time.perf_counter() - start:.0f} s")
+    if failed:
+        raise SystemExit("expected all cases to be solved, got:\n" + "\n".join(failed))
+    fields = [found[k] for k in range(CASES)]
     np.savez_compressed(
         TARGET,
         axes=design,
         mach=MACH,
         spacing=SPACING,
         counts=[len(f) for f in fields],
-        fields=np.concatenate(fields).astype(np.float32),
+        fields=np.concatenate(fields),
     )
     say(f"{TARGET}: {TARGET.stat().st_size / 1e6:.2f} MB")
 

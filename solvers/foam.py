@@ -190,10 +190,10 @@ def run(program: str, folder: Path, seconds: float) -> None:
         raise SolverFailed(f"{program} failed with code {done.returncode}:\n{end}")
 
 
-def latest(folder: Path) -> Path:
-    """The folder of the latest time."""
-    times = [(float(p.name), p) for p in folder.iterdir() if p.is_dir() and _is_number(p.name)]
-    return max(times)[1]
+def times(folder: Path) -> list[Path]:
+    """The folders of the times that are kept, in order."""
+    found = [(float(p.name), p) for p in folder.iterdir() if p.is_dir() and _is_number(p.name)]
+    return [path for _, path in sorted(found)]
 
 
 def _is_number(text: str) -> bool:

@@ -3,6 +3,7 @@
 from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
 from .conformal import Conformal
+from .conservation_update import ConservationUpdate, NetFlux, Total
 from .deeponet import DeepONet, FusionDeepONet, Mionet, PodDeepONet
 from .ensemble import Ensemble
 from .gp import Training
@@ -28,6 +29,7 @@ from .training import Descent
 __all__ = [
     "MMGP",
     "Conformal",
+    "ConservationUpdate",
     "Contact",
     "DeepONet",
     "Derivative",
@@ -43,6 +45,7 @@ __all__ = [
     "Mionet",
     "MultiNode",
     "NearestCase",
+    "NetFlux",
     "PodDeepONet",
     "PodNetwork",
     "PodRidge",
@@ -52,6 +55,7 @@ __all__ = [
     "Slices",
     "Surrogate",
     "Temporal",
+    "Total",
     "Training",
     "Trunk",
     "load",

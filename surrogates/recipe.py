@@ -9,6 +9,7 @@ from typing import Any
 from fieldcast.meshes.morphing import Morphing
 from fieldcast.meshes.plugins import Kind, plugin, plugin_name
 
+from .conservation_update import NetFlux, Total
 from .gp import Training
 from .graph_options import GROUPS
 from .operator_data import Trunk
@@ -21,6 +22,8 @@ _PLAIN = {
     "descent": Descent,
     "trunk": Trunk,
     "derivative": Derivative,
+    "net_flux": NetFlux,
+    "total": Total,
     **GROUPS,
 }
 """Settings that are groups of numbers rather than plugins."""
