@@ -88,7 +88,7 @@ class Interpolant:
         return np.ascontiguousarray(self._split[2].T)
 
     @cached_property
-    def _rim(self) -> Int[np.ndarray, "facet corner"]:
+    def rim(self) -> Int[np.ndarray, "facet corner"]:
         """Facets of the boundary."""
         corner, which = np.nonzero(self._across < 0)
         return facets_of(self._split[0][which], corner)
@@ -237,7 +237,7 @@ class Interpolant:
         outside = np.flatnonzero(~inside)
         if len(outside):
             facet, share, distance[outside] = closest_on_facets(
-                self.mesh.points, self._rim, x[outside]
+                self.mesh.points, self.rim, x[outside]
             )
             nodes[outside, : facet.shape[1]] = facet
             weights[outside] = 0.0

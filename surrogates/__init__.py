@@ -4,7 +4,7 @@ from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
 from .conformal import Conformal
 from .conservation_update import ConservationUpdate, NetFlux, Total
-from .deeponet import DeepONet, FusionDeepONet, Mionet, PodDeepONet
+from .deeponet import FNO, DeepONet, FusionDeepONet, Mionet, MultiTaskDeepONet, PodDeepONet
 from .ensemble import Ensemble
 from .gp import Training
 from .graph_options import (
@@ -21,12 +21,14 @@ from .mesh_graph_net import MeshGraphNet
 from .mmgp import MMGP
 from .operator_data import Trunk
 from .operator_derivative import Derivative
+from .operator_images import Image
 from .pod_network import PodNetwork
 from .rollout import Rollout
 from .surrogate import Differentiable, Predictor, Surrogate
 from .training import Descent
 
 __all__ = [
+    "FNO",
     "MMGP",
     "Conformal",
     "ConservationUpdate",
@@ -39,11 +41,13 @@ __all__ = [
     "FusionDeepONet",
     "GlobalNodes",
     "GraphTransformer",
+    "Image",
     "Masking",
     "MeanField",
     "MeshGraphNet",
     "Mionet",
     "MultiNode",
+    "MultiTaskDeepONet",
     "NearestCase",
     "NetFlux",
     "PodDeepONet",

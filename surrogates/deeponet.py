@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from .operator_data import OperatorReading, Trunk
 from .operator_derivative import Derivative
+from .operator_images import GridNet, Image, ImageNet
 from .operator_layers import FusionNet, Gate, OperatorNet, PlainNet
 from .operator_objective import Ends
 from .operator_surrogate import OperatorSurrogate
@@ -70,6 +72,69 @@ class Mionet(DeepONet):
 
     def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
         return PlainNet(ends, self.width, self.depth, self.latent, reading.groups())
+
+
+@dataclass(frozen=True)
+class MultiTaskDeepONet(OperatorSurrogate):
+    """Kumar et al. 2025, doi:10.1016/j.neunet.2024.107113: the branch sees the shape as a picture,
+    and needs no parameters of it. `adapted` goes on from a fitted one with few new simulations, the
+    layers that see kept as they are. Points of a mesh lie in the shape, so that output and loss
+    are masked by the mesh itself."""
+
+    width: int = 128
+    depth: int = 3
+    latent: int = 128
+    filters: tuple[int, ...] = (16, 32, 64, 64)
+    image: Image = field(default_factory=Image)
+    trunk: Trunk = field(default_factory=Trunk)
+    points: int = 256
+    derivative: Derivative | None = None
+    descent: Descent = field(default_factory=default_descent)
+
+    def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
+        picture = reading.picture
+        return ImageNet(ends, picture, self.filters, self.width, self.depth, self.latent)
+
+    @classmethod
+    def tiny(cls) -> MultiTaskDeepONet:
+        descent = Descent(steps=600, batch=16, rate=5e-3)
+        return cls(16, 2, 16, (4, 8), Image(8), points=32, descent=descent)
+
+
+@dataclass(frozen=True)
+class FNO(OperatorSurrogate):
+    """Fourier neural operator (Li et al. 2021, arXiv:2010.08895; neuraloperator's): from a picture
+    to fields on its pixels, with `modes` of waves each way and `width` channels in `depth` layers;
+    read off at a case's own points linearly. Needs `fieldcast[operators]`."""
+
+    width: int = 32
+    depth: int = 4
+    modes: int = 16
+    image: Image = field(default_factory=lambda: Image(64))
+    trunk: Trunk = field(default_factory=Trunk)
+    points: int = 256
+    derivative: Derivative | None = None
+    descent: Descent = field(
+        default_factory=lambda: Descent(steps=1000, batch=8, rate=2e-3, every=50)
+    )
+
+    def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
+        try:
+            from neuralop.models import FNO as Fourier
+        except ImportError as error:
+            raise ImportError(
+                "FNO needs neuraloperator: pip install 'fieldcast[operators]'"
+            ) from error
+        picture, fields = reading.picture, max(ends[2], 1)
+        modes = tuple(min(self.modes, side) for side in picture[1:])
+        told = ends[0] - math.prod(picture) + picture[0]
+        operator = Fourier(modes, told, fields + self.width, self.width, self.depth)
+        return GridNet(ends, picture, reading.corners, operator, self.width)
+
+    @classmethod
+    def tiny(cls) -> FNO:
+        descent = Descent(steps=300, batch=16, rate=5e-3)
+        return cls(8, 2, 6, Image(12), points=32, descent=descent)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """From cases to what an operator network reads, and back.
 
 The branch is told the case: its parameters, each scaled on its own, mean and spread of its known
-fields, and where there are no parameters the extents and spacing of its shape. The trunk is told a
+fields, where there are no parameters the extents and spacing of its shape, and a picture if one is
+asked for. The trunk is told a
 point: its coordinates, scaled alike in all directions, what the option `Trunk` adds, and the known
 fields there. Points are those of the mesh for fields on points, the middles of cells for fields on
 cells; a network answers at both where both are asked for.
@@ -18,8 +19,10 @@ from jaxtyping import Float
 from fieldcast.meshes import Case, Cases, Mesh, Sample
 from fieldcast.meshes.sample import Location
 from fieldcast.meshes.topology import boundary
+from fieldcast.meshes.transfer import closest_on_facets
 
 from .graph_data import SHAPE, Scaling, described, known_key, outward, parameter_row, scalar_row
+from .operator_images import Grid, Image
 from .signature import Signature
 from .surrogate import State
 
@@ -48,8 +51,8 @@ def to_unit(rows: Float[np.ndarray, "row column"]) -> Scaling:
 @dataclass(frozen=True, eq=False)
 class OperatorReading:
     """How cases become inputs of branch and trunk, and outputs fields. `centre` and `length` scale
-    coordinates; `ranges` by "branch", "trunk" (what is told beside coordinates) and the names of
-    fields."""
+    coordinates; `ranges` by "branch", "trunk" (what is told beside coordinates), the names of
+    fields, and "image NAME" of known fields in pictures, which are made on `grid`."""
 
     signature: Signature
     trunk: Trunk
@@ -57,9 +60,17 @@ class OperatorReading:
     length: float
     ranges: Mapping[str, Scaling]
     scalars: Scaling | None
+    image: Image | None = None
+    grid: Grid | None = None
 
     @classmethod
-    def fit(cls, signature: Signature, samples: Sequence[Sample], trunk: Trunk) -> OperatorReading:
+    def fit(
+        cls,
+        signature: Signature,
+        samples: Sequence[Sample],
+        trunk: Trunk,
+        image: Image | None = None,
+    ) -> OperatorReading:
         """From the training set."""
         points = np.concatenate([s.case.mesh.points for s in samples])
         centre = points.mean(axis=0)
@@ -74,7 +85,13 @@ class OperatorReading:
         scalars = None
         if signature.scalars:
             scalars = Scaling.of([scalar_row(s, signature)[None] for s in samples])
-        return cls(signature, trunk, centre, length, ranges, scalars)
+        grid = None
+        if image is not None:
+            grid = Grid.of(points, image.pixels)
+            for name in known_channels(image, signature):
+                values = np.concatenate([s.case.fields[name].values[0] for s in samples])
+                ranges[f"image {name}"] = to_unit(values)
+        return cls(signature, trunk, centre, length, ranges, scalars, image, grid)
 
     def groups(self) -> list[int]:
         """Columns of the branch that belong together: those of each known field, and of each
@@ -85,8 +102,48 @@ class OperatorReading:
         return [size for size in (*known, *each) if size]
 
     def branch_inputs(self, cases: Cases) -> Float[np.ndarray, "case column"]:
-        """Scaled to [0, 1] in the training set."""
-        return self.ranges["branch"](branch_rows(cases, self.signature))
+        """Scaled to [0, 1] in the training set, then the picture."""
+        rows = self.ranges["branch"](branch_rows(cases, self.signature))
+        if self.image is None:
+            return rows
+        pictures = [self.pictured(cases[i]).ravel() for i in range(len(cases))]
+        return np.hstack([rows, np.stack(pictures)])
+
+    @property
+    def _pictures(self) -> tuple[Image, Grid]:
+        if self.image is None or self.grid is None:
+            raise TypeError("expected a recipe that makes pictures of cases")
+        return self.image, self.grid
+
+    @property
+    def picture(self) -> tuple[int, ...]:
+        """Channels and pixels each way."""
+        image, grid = self._pictures
+        known = self.signature.known
+        sizes = [known[name].components if name in known else 1 for name in image.channels]
+        return (sum(sizes), *grid.counts)
+
+    @property
+    def corners(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and highest corner of pictures, in scaled coordinates."""
+        grid = self._pictures[1]
+        high = grid.low + grid.size * np.array(grid.counts)
+        low, high = self.placed(np.stack([grid.low, high]))
+        return low, high
+
+    def pictured(self, case: Case) -> Float[np.ndarray, "channel pixel"]:
+        """The picture of a case."""
+        image, grid = self._pictures
+        shape = grid.shape(case.mesh)
+        plain = {"mask": shape.inside[None].astype(float), "distance": shape.distance[None]}
+        parts = []
+        for name in image.channels:
+            if name in plain:
+                parts.append(plain[name])
+            else:
+                values = self.ranges[f"image {name}"](_known_at(case, name, "point"))
+                parts.append(shape.channel(values))
+        return np.concatenate(parts)
 
     def placed(self, points: Float[np.ndarray, "entity dim"]) -> Float[np.ndarray, "entity dim"]:
         """Coordinates, scaled."""
@@ -121,6 +178,10 @@ class OperatorReading:
         parts = {name: r.state() for name, r in self.ranges.items()}
         values = {"length": self.length, "distance": self.trunk.distance, "body": self.trunk.body}
         nested = {"ranges": State.nested(parts), "place": State({"centre": self.centre}, values)}
+        if self.image is not None and self.grid is not None:
+            told = {"pixels": self.image.pixels, "channels": list(self.image.channels)}
+            grid = {"size": self.grid.size, "counts": list(self.grid.counts)}
+            nested["image"] = State({"low": self.grid.low}, {**told, **grid})
         if self.scalars is not None:
             nested["scalars"] = self.scalars.state()
         return State.nested(nested)
@@ -134,7 +195,30 @@ class OperatorReading:
         scalars = Scaling.restored(parts["scalars"]) if "scalars" in parts else None
         trunk = Trunk(bool(place.values["distance"]), str(place.values["body"]))
         length = float(place.values["length"])
-        return cls(signature, trunk, place.arrays["centre"], length, ranges, scalars)
+        image = grid = None
+        if "image" in parts:
+            values = parts["image"].values
+            image = Image(int(values["pixels"]), tuple(values["channels"]))
+            counts = tuple(int(n) for n in values["counts"])
+            grid = Grid(parts["image"].arrays["low"], float(values["size"]), counts)
+        centre = place.arrays["centre"]
+        return cls(signature, trunk, centre, length, ranges, scalars, image, grid)
+
+
+def known_channels(image: Image, signature: Signature) -> list[str]:
+    """The known fields that a picture shows.
+
+    Raises:
+        ValueError: channels that are neither of the mesh nor a known field.
+    """
+    found = [name for name in image.channels if name not in ("mask", "distance")]
+    absent = [name for name in found if name not in signature.known]
+    if absent:
+        raise ValueError(
+            f'expected channels of "mask", "distance" and the known fields '
+            f"{sorted(signature.known)}, got {absent}"
+        )
+    return found
 
 
 def places(signature: Signature) -> list[Location]:
@@ -171,7 +255,7 @@ def told(
     mesh, at = case.mesh, positions(case.mesh, on)
     parts = [np.zeros((len(at), 0))]
     if trunk.distance:
-        parts.append(_nearest(mesh, boundary_points(mesh), at)[0][:, None])
+        parts.append(_foot(mesh, boundary_points(mesh), at)[0][:, None])
     if trunk.body:
         parts.append(body_fitted(case, trunk.body, at))
     parts += [_known_at(case, name, on) for name in signature.known]
@@ -201,11 +285,27 @@ def body_fitted(
             f"of, got regions {sorted(k for k, ids in mesh.regions.items() if len(ids))}"
         )
     own = np.asarray(mesh.regions[region])
-    distance, nearest = _nearest(mesh, own, at)
+    distance, foot, normal = _foot(mesh, own, at)
     rest = np.setdiff1d(boundary_points(mesh), own)
-    beyond = _nearest(mesh, rest, at)[0] if len(rest) else np.ones(len(at))
+    beyond = _foot(mesh, rest, at)[0] if len(rest) else np.ones(len(at))
     share = distance / np.maximum(distance + beyond, 1e-300)
-    return np.hstack([outward(mesh)[nearest], mesh.points[nearest], share[:, None]])
+    return np.hstack([normal, foot, share[:, None]])
+
+
+def _foot(
+    mesh: Mesh, ids: np.ndarray, at: Float[np.ndarray, "entity dim"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far the nearest place of a part of the boundary is, where, and the normal there: on the
+    facets between the points `ids`, or at these points where they have none."""
+    normals = outward(mesh)
+    facets = boundary(mesh) if mesh.cell_dim == mesh.dim else np.empty((0, mesh.dim), dtype=int)
+    facets = facets[np.isin(facets, ids).all(axis=1)]
+    if not len(facets):
+        distance, nearest = _nearest(mesh, ids, at)
+        return distance, mesh.points[nearest], normals[nearest]
+    corners, share, distance = closest_on_facets(mesh.points, facets, at)
+    foot, normal = (np.einsum("pc,pcd->pd", share, a[corners]) for a in (mesh.points, normals))
+    return distance, foot, normal / np.maximum(np.linalg.norm(normal, axis=1), 1e-300)[:, None]
 
 
 def _nearest(

@@ -118,7 +118,8 @@ def ends_of(pack: Pack) -> Ends:
 
 class OperatorObjective(Objective):
     """The mean square error of fields in their ranges, at random points, plus that of scalars in
-    their standard deviations."""
+    their standard deviations. `relative`: of each case and field the norm of the error over that of
+    the values."""
 
     def __init__(
         self,
@@ -127,9 +128,10 @@ class OperatorObjective(Objective):
         points: int,
         seed: int,
         derivative: Derivative | None = None,
+        relative: bool = False,
     ) -> None:
         self.own, self.held, self.points, self.seed = own, held, points, seed
-        self.derivative = derivative
+        self.derivative, self.relative = derivative, relative
 
     @property
     def cases(self) -> int:
@@ -149,7 +151,12 @@ class OperatorObjective(Objective):
                 continue
             ids = self._chosen(part, rows, generator)
             found, scalars = module(v, part.x[ids])
-            total = total + (found[..., part.columns] - part.y[ids]).square().mean()
+            gap, truth = found[..., part.columns] - part.y[ids], part.y[ids]
+            if self.relative:
+                size = truth.square().sum(1).clamp(min=1e-12)
+                total = total + (gap.square().sum(1) / size).sqrt().mean()
+            else:
+                total = total + gap.square().mean()
         if self.own.scalars.shape[1]:
             if not self.own.parts:
                 _, scalars = module(v, v.new_zeros(len(v), 1, 1))

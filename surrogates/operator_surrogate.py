@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from fieldcast.meshes import Cases, Predictions, Sample, Samples
 from fieldcast.meshes.packed import PackedEstimate
@@ -20,6 +22,7 @@ from .graph_surrogate import split_samples
 from .guard import Guard
 from .operator_data import OperatorReading, Trunk, fields_on, places
 from .operator_derivative import Derivative
+from .operator_images import Image
 from .operator_layers import AT_ONCE, OperatorNet
 from .operator_objective import Ends, OperatorObjective, Pack, ends_of
 from .pod_network import told as told_of
@@ -42,6 +45,7 @@ class OperatorSurrogate(Surrogate):
     points: int
     derivative: Derivative | None
     descent: Descent
+    image: Image | None = None
 
     @abstractmethod
     def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
@@ -58,7 +62,56 @@ class OperatorSurrogate(Surrogate):
         every = Samples.pack(samples)
         signature = Signature.of(every)
         check_served(signature)
-        reading = OperatorReading.fit(signature, every, self.trunk)
+        reading = OperatorReading.fit(signature, every, self.trunk, self.image)
+        return self._fitted(reading, None, every, validation, seed, progress)
+
+    def adapted(
+        self,
+        model: OperatorPredictor,
+        samples: Sequence[Sample],
+        *,
+        frozen: Sequence[str] = (),
+        validation: Sequence[Sample] | None = None,
+        seed: int = 0,
+        progress: Progress = quiet,
+    ) -> OperatorPredictor:
+        """`model`, a predictor of this recipe but for its training, gone on with on other samples:
+        its scalings stay, and the parts of its network that are `frozen` ("image", "branch",
+        "trunk", ...). The loss is each case's relative error, as few cases differ in size.
+
+        Raises:
+            ValueError: samples of other inputs or outputs than the model's; parts that the network
+                does not have.
+        """
+        every = Samples.pack(samples)
+        signature = Signature.of(every)
+        for kind in ("parameters", "known", "fields", "scalars"):
+            theirs, own = (set(getattr(of, kind)) for of in (signature, model.signature))
+            if theirs != own:
+                raise ValueError(
+                    f"expected samples with the {kind} that the model has, {sorted(own)}, got "
+                    f"{sorted(theirs)}"
+                )
+        parts = sorted({name.partition(".")[0] for name, _ in model.net.named_parameters()})
+        unknown = sorted(set(frozen) - set(parts))
+        if unknown:
+            raise ValueError(f"expected parts of the network, {parts}, got {unknown}")
+        net = copy.deepcopy(model.net)
+        for name, weight in net.named_parameters():
+            weight.requires_grad_(name.partition(".")[0] not in frozen)
+        return self._fitted(model.reading, net, every, validation, seed, progress)
+
+    def _fitted(
+        self,
+        reading: OperatorReading,
+        net: OperatorNet | None,
+        every: Samples,
+        validation: Sequence[Sample] | None,
+        seed: int,
+        progress: Progress,
+    ) -> OperatorPredictor:
+        """A network, new if None, trained."""
+        signature = reading.signature
         rows, held = split_samples(every, validation, signature, seed)
         device = self.descent.place
         objective = OperatorObjective(
@@ -67,24 +120,26 @@ class OperatorSurrogate(Surrogate):
             self.points,
             seed,
             self.derivative,
+            relative=net is not None,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = self.network(ends_of(objective.own), reading)
+        ends = ends_of(objective.own)
+        if net is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                net = self.network(ends, reading)
         found = train(net, objective, self.descent, seed=seed, progress=progress)
         features = Features.fit(every.cases, described(every.cases))
         units = {k: s.unit for k, s in every.cases.parameters.items()}
         guard = Guard.fit(features, place(features, every.cases), units)
         fit = {"parameters": sum(p.numel() for p in net.parameters()), "training": told_of(found)}
         card = Card(describe(every), fit, seed=seed)
-        ends = ends_of(objective.own)
         return OperatorPredictor(
             self, signature, card, reading, ends, net.cpu().eval(), features, guard
         )
 
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
         every = Samples.pack(samples)
-        reading = OperatorReading.fit(Signature.of(every), every, self.trunk)
+        reading = OperatorReading.fit(Signature.of(every), every, self.trunk, self.image)
         own = Pack.of(reading, every, torch.device("cpu"), self.derivative)
         net, times = self.network(ends_of(own), reading), []
         objective = OperatorObjective(own, None, self.points, 0, self.derivative)
@@ -102,7 +157,7 @@ class OperatorSurrogate(Surrogate):
         weights = parts["network"]
         a, b, c, d = (int(n) for n in weights.values["ends"])
         net = self.network((a, b, c, d), reading)
-        net.load_state_dict({k: torch.as_tensor(np.array(v)) for k, v in weights.arrays.items()})
+        load_weights(net, weights.arrays)
         features = Features.restored(parts["features"])
         guard = Guard.restored(parts["guard"], features)
         return OperatorPredictor(
@@ -150,7 +205,7 @@ class OperatorPredictor(Predictor):
         return Predictions(cases, ordered, None, scalars, None, trust)
 
     def state(self) -> State:
-        weights: dict[str, Any] = {k: t.cpu().numpy() for k, t in self.net.state_dict().items()}
+        weights = weights_of(self.net)
         return State.nested(
             {
                 "reading": self.reading.state(),
@@ -159,3 +214,19 @@ class OperatorPredictor(Predictor):
                 "guard": self.guard.state(),
             }
         )
+
+
+def weights_of(net: nn.Module) -> dict[str, np.ndarray]:
+    """As arrays of real numbers."""
+    return {
+        k: (torch.view_as_real(t) if t.is_complex() else t).detach().cpu().numpy()
+        for k, t in net.state_dict().items()
+    }
+
+
+def load_weights(net: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
+    """From `weights_of`."""
+    own = net.state_dict()
+    found = {k: torch.as_tensor(np.array(a)) for k, a in arrays.items()}
+    complexes = {k: torch.view_as_complex(t) for k, t in found.items() if own[k].is_complex()}
+    net.load_state_dict({**found, **complexes})

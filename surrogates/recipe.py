@@ -14,6 +14,7 @@ from .gp import Training
 from .graph_options import GROUPS
 from .operator_data import Trunk
 from .operator_derivative import Derivative
+from .operator_images import Image
 from .surrogate import Surrogate
 from .training import Descent
 
@@ -21,6 +22,7 @@ _PLAIN = {
     "training": Training,
     "descent": Descent,
     "trunk": Trunk,
+    "image": Image,
     "derivative": Derivative,
     "net_flux": NetFlux,
     "total": Total,
