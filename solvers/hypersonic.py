@@ -1,182 +1,138 @@
-"""Steady supersonic flow past bodies, by OpenFOAM's rhoCentralFoam."""
+"""Steady supersonic flow past bodies, without and with friction, by OpenFOAM's rhoCentralFoam."""
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar
+from fieldcast.meshes import Case, Mesh, Scalar
+from fieldcast.meshes.normals import facet_normals
 from fieldcast.meshes.sample import scalars_of
+from fieldcast.meshes.topology import boundary
 
-from .foam import extruded, missing, read_cells, run, times, write_dictionary, write_mesh
-from .solver import Solver, SolverFailed, parameter_values
+from .central_flow import HEAT, CentralFlow, Flow, Start, foam_values, sheet
+from .solver import parameter_values
 
-PROGRAM = "rhoCentralFoam"
-PATCHES = ("inflow", "wall", "outflow", "symmetry")
-FIRST, MORE, LAST = 6.0, 2.0, 30.0
-"""Times at which the flow is looked at [length / speed of sound]."""
-STATES = 5
-"""States in the last `MORE` units of time that are averaged."""
-WEIGHT = 11640.3
-"""g/mol: the gas constant is 1 / 1.4."""
+PRANDTL = 0.72
+SIDES = ("symmetry", "outflow", "wall", "inflow")
+"""Of a quarter around a body: first and last along it, first and last away from it."""
 
 
 @dataclass(frozen=True)
-class InviscidFlow(Solver):
-    """The Euler equations of a perfect gas, gamma = 1.4, until the pressure, averaged over two
-    units of time, changes by less than `steady` (Kurganov's central fluxes, van Leer's limiter;
-    Greenshields et al. 2010, doi:10.1002/fld.2069). The answer is that average: shocks may go to
-    and fro between two cells for ever.
-
-    Lengths as in the mesh; the oncoming gas has pressure 1, temperature 1, density 1.4 and speed of
-    sound 1, and flows along x. Plane meshes whose boundary is made of the regions inflow, wall,
-    outflow and symmetry. `seconds` is the most that a case may take.
-    """
-
-    steady: float = 0.01
-    seconds: float = 600.0
+class InviscidFlow(CentralFlow):
+    """The Euler equations; the oncoming gas has pressure 1, temperature 1, density 1.4 and speed of
+    sound 1, and flows along x."""
 
     parameters: ClassVar = {"mach": ""}
     outputs: ClassVar = {"rho": "", "u": "", "v": "", "p": ""}
 
-    def available(self) -> str | None:
-        return missing(PROGRAM)
-
     def example(self) -> Case:
         return semi_ellipse(0.8, 0.8, 3.0, 0.3)
 
-    def solve(self, case: Case) -> Sample:
-        mach = parameter_values(self, case)["mach"]
-        if not 1.0 < mach < 50.0:
-            raise ValueError(f"case {case.label}: expected a Mach number above 1, got {mach}")
-        mesh = extruded(case.mesh, PATCHES, thickness=0.1)
-        with tempfile.TemporaryDirectory(prefix="fieldcast_foam_") as name:
-            folder = Path(name)
-            write_mesh(mesh, folder, {"wall": "wall"})
-            _write_case(folder, mach)
-            try:
-                found = self._until_steady(folder, case.mesh.n_cells)
-            except SolverFailed as error:
-                raise SolverFailed(f"case {case.label}: {error}") from error
-        fields = {k: Field.steady(v, "", "cell") for k, v in found.items()}
-        return Sample(case, fields, {})
-
-    def _until_steady(self, folder: Path, cells: int) -> dict[str, np.ndarray]:
-        end, before, change = FIRST, None, np.inf
-        deadline = time.monotonic() + self.seconds
-        while end <= LAST:
-            _write_control(folder, end)
-            run(PROGRAM, folder, max(deadline - time.monotonic(), 0.0))
-            found = _fields(folder, cells)
-            if before is not None:
-                change = float(np.linalg.norm(found["p"] - before) / np.linalg.norm(found["p"]))
-            if change < self.steady:
-                return found
-            before, end = found["p"], end + MORE
-        raise SolverFailed(
-            f"expected a steady flow, the pressure still changes by {change:.1%} at time {LAST:g}"
-        )
+    def flow(self, case: Case) -> Flow:
+        mach = _supersonic(case, parameter_values(self, case)["mach"])
+        return Flow(0.0, 1.0, _oncoming(mach, {"type": "slip"}, {"type": "zeroGradient"}))
 
 
-def _fields(folder: Path, cells: int) -> dict[str, Float[np.ndarray, " cell"]]:
-    """Means of the last states."""
-    parts = []
-    for state in times(folder)[-STATES:]:
-        p, t, u = (read_cells(state / name, cells) for name in ("p", "T", "U"))
-        parts.append(np.stack([1.4 * p[:, 0] / t[:, 0], u[:, 0], u[:, 1], p[:, 0]]))
-    return dict(zip(("rho", "u", "v", "p"), np.mean(parts, axis=0), strict=True))
+@dataclass(frozen=True)
+class ViscousFlow(CentralFlow):
+    """The laminar Navier-Stokes equations, viscosity constant, Prandtl number 0.72; the oncoming
+    gas as in `InviscidFlow`, `reynolds` of its speed and of the unit of length, walls at the
+    temperature `wall_temperature`. Scalars: `heat`, the heat that flows into the wall per depth,
+    and `peak_heat_flux`."""
+
+    parameters: ClassVar = {"mach": "", "reynolds": "", "wall_temperature": ""}
+
+    def example(self) -> Case:
+        return capsule(0.6, 2.4, 3.0, 100.0, layers=(8, 10, 0.05))
+
+    def flow(self, case: Case) -> Flow:
+        values = parameter_values(self, case)
+        mach = _supersonic(case, values["mach"])
+        for name in ("reynolds", "wall_temperature"):
+            if not values[name] > 0:
+                raise ValueError(
+                    f"case {case.label}: expected a positive {name}, got {values[name]}"
+                )
+        held = {"type": "fixedValue", "value": f"uniform {values['wall_temperature']:.12g}"}
+        starts = _oncoming(mach, {"type": "noSlip"}, held)
+        return Flow(1.4 * mach / values["reynolds"], PRANDTL, starts)
+
+    def scalars(self, case: Case, fields: Mapping[str, np.ndarray]) -> dict[str, Scalar]:
+        flux, wall = heat_flux(case, fields["T"])
+        return {
+            "heat": Scalar(np.array([flux @ wall.length])),
+            "peak_heat_flux": Scalar(np.array([flux.max()])),
+        }
 
 
-def _write_control(folder: Path, end: float) -> None:
-    control = {
-        "application": PROGRAM,
-        "startFrom": "latestTime",
-        "startTime": 0,
-        "stopAt": "endTime",
-        "endTime": end,
-        "deltaT": 1e-4,
-        "writeControl": "adjustable",
-        "writeInterval": MORE / (STATES - 1),
-        "purgeWrite": STATES,
-        "writeFormat": "ascii",
-        "writePrecision": 9,
-        "timePrecision": 9,
-        "adjustTimeStep": "yes",
-        "maxCo": 0.4,
-        "maxDeltaT": 1,
-    }
-    write_dictionary(folder / "system" / "controlDict", control)
+def _supersonic(case: Case, mach: float) -> float:
+    if not 1.0 < mach < 50.0:
+        raise ValueError(f"case {case.label}: expected a Mach number above 1, got {mach}")
+    return mach
 
 
-def _write_case(folder: Path, mach: float) -> None:
-    gas = {
-        "type": "hePsiThermo",
-        "mixture": "pureMixture",
-        "transport": "const",
-        "thermo": "hConst",
-        "equationOfState": "perfectGas",
-        "specie": "specie",
-        "energy": "sensibleInternalEnergy",
-    }
-    numbers = {
-        "specie": {"molWeight": WEIGHT},
-        "thermodynamics": {"Cp": 2.5, "Hf": 0},
-        "transport": {"mu": 0, "Pr": 1},
-    }
-    limited = "vanLeer"
-    schemes = {
-        "fluxScheme": "Kurganov",
-        "ddtSchemes": {"default": "Euler"},
-        "gradSchemes": {"default": "Gauss linear"},
-        "divSchemes": {"default": "none", "div(tauMC)": "Gauss linear"},
-        "laplacianSchemes": {"default": "Gauss linear corrected"},
-        "interpolationSchemes": {
-            "default": "linear",
-            "reconstruct(rho)": limited,
-            "reconstruct(U)": "vanLeerV",
-            "reconstruct(T)": limited,
-        },
-        "snGradSchemes": {"default": "corrected"},
-    }
-    smooth = {
-        "solver": "smoothSolver",
-        "smoother": "GaussSeidel",
-        "tolerance": 1e-9,
-        "relTol": 0.01,
-    }
-    solvers = {'"(rho|rhoU|rhoE)"': {"solver": "diagonal"}, "U": smooth, "e": smooth}
-    write_dictionary(
-        folder / "constant" / "thermophysicalProperties", {"thermoType": gas, "mixture": numbers}
-    )
-    write_dictionary(folder / "constant" / "turbulenceProperties", {"simulationType": "laminar"})
-    write_dictionary(folder / "system" / "fvSchemes", schemes)
-    write_dictionary(folder / "system" / "fvSolution", {"solvers": solvers})
-    for name, unit, start, kind in (
-        ("p", "[1 -1 -2 0 0 0 0]", "1", "volScalarField"),
-        ("T", "[0 0 0 1 0 0 0]", "1", "volScalarField"),
-        ("U", "[0 1 -1 0 0 0 0]", f"({mach:.12g} 0 0)", "volVectorField"),
+def _oncoming(
+    mach: float, wall_speed: Mapping[str, Any], wall_temperature: Mapping[str, Any]
+) -> dict[str, Start]:
+    """A uniform stream, and what it meets."""
+    level = {"type": "zeroGradient"}
+    found = {}
+    for name, start, wall in (
+        ("p", np.array(1.0), level),
+        ("T", np.array(1.0), wall_temperature),
+        ("U", np.array([mach, 0.0, 0.0]), wall_speed),
     ):
-        value = {"dimensions": unit, "internalField": f"uniform {start}"}
-        faces = _faces(f"uniform {start}", vector=name == "U")
-        write_dictionary(folder / "0" / name, {**value, "boundaryField": faces}, kind)
+        vector = name == "U"
+        given = {"type": "fixedValue", "value": foam_values(start, vector)}
+        mirror = {"type": "slip"} if vector else level
+        faces = {"inflow": given, "wall": wall, "symmetry": mirror, "outflow": level}
+        found[name] = Start(start, faces)
+    return found
 
 
-def _faces(start: str, vector: bool) -> Mapping[str, Any]:
-    mirror = {"type": "slip" if vector else "zeroGradient"}
-    return {
-        "inflow": {"type": "fixedValue", "value": start},
-        "wall": mirror,
-        "symmetry": mirror,
-        "outflow": {"type": "zeroGradient"},
-        "frontAndBack": {"type": "empty"},
-    }
+@dataclass(frozen=True, eq=False)
+class Wall:
+    """The facets of a region: the cell that each belongs to, its `middle`, its `length`, and how
+    far above it the middle of that cell lies."""
+
+    cell: Int[np.ndarray, " facet"]
+    middle: Float[np.ndarray, "facet dim"]
+    length: Float[np.ndarray, " facet"]
+    height: Float[np.ndarray, " facet"]
+
+    @classmethod
+    def of(cls, mesh: Mesh, region: str = "wall") -> Wall:
+        """Of a plane mesh."""
+        facets = boundary(mesh)
+        facets = facets[np.isin(facets, mesh.regions[region]).all(axis=1)]
+        cells = [cell for block in mesh.cells.values() for cell in block]
+        ends = {
+            frozenset((int(a), int(b))): k
+            for k, cell in enumerate(cells)
+            for a, b in zip(cell, np.roll(cell, -1), strict=True)
+        }
+        owner = np.array([ends[frozenset(pair)] for pair in facets.tolist()])
+        centres = np.array([mesh.points[cells[k]].mean(axis=0) for k in owner])
+        normal = facet_normals(mesh.points, facets)
+        length, middle = np.linalg.norm(normal, axis=1), mesh.points[facets].mean(axis=1)
+        height = np.abs(((centres - middle) * normal).sum(axis=1)) / length
+        return cls(owner, middle, length, height)
+
+
+def heat_flux(
+    case: Case, temperature: Float[np.ndarray, " cell"]
+) -> tuple[Float[np.ndarray, " facet"], Wall]:
+    """Into the wall, from the temperature of the cells next to it, as `ViscousFlow` has it."""
+    values = parameter_values(ViscousFlow, case)
+    wall = Wall.of(case.mesh)
+    conductivity = HEAT * 1.4 * values["mach"] / values["reynolds"] / PRANDTL
+    rise = temperature[wall.cell] - values["wall_temperature"]
+    return conductivity * rise / wall.height, wall
 
 
 def semi_ellipse(a: float, b: float, mach: float, spacing: float = 0.05) -> Case:
@@ -191,22 +147,67 @@ def semi_ellipse(a: float, b: float, mach: float, spacing: float = 0.05) -> Case
     share = np.linspace(0.0, 1.0, across + 1)[None, :]
     x = (a + share * (outer[0] - a)) * np.cos(angle)
     y = (b + share * (outer[1] - b)) * np.sin(angle)
-    points = np.stack([x, y], axis=2).reshape(-1, 2)
+    points = np.stack([x, y], axis=2)
     points[np.abs(points) < 1e-12] = 0.0
-    id_ = np.arange(len(points)).reshape(along + 1, across + 1)
-    corners = (id_[:-1, :-1], id_[1:, :-1], id_[1:, 1:], id_[:-1, 1:])
-    cells = np.stack(corners, axis=2).reshape(-1, 4)
-    regions = {
-        "wall": id_[:, 0],
-        "inflow": id_[:, -1],
-        "symmetry": id_[0],
-        "outflow": id_[-1],
-    }
-    mesh = Mesh(points, {"quad": cells}, {k: np.sort(ids) for k, ids in regions.items()})
     return Case(
-        mesh,
+        sheet(points, SIDES),
         scalars_of(
             {"a": Scalar(np.array([a]), "m"), "b": Scalar(np.array([b]), "m"), "mach": mach}
         ),
         name=f"semi_ellipse_{a:.3f}_{b:.3f}",
     )
+
+
+def capsule(
+    a: float,
+    blunt: float,
+    mach: float,
+    reynolds: float,
+    wall_temperature: float = 2.0,
+    layers: tuple[int, int, float] = (40, 56, 0.005),
+) -> Case:
+    """The upper left quarter around a front |x / a|^blunt + |y|^blunt = 1, out to the ellipse with
+    semi-axes a + 1.2 and 3.2. `layers`: cells along and across, the first at the wall so thick, the
+    others thicker by a common ratio."""
+    along, across, first = layers
+    if a <= 0 or blunt < 2 or first <= 0 or min(along, across) < 4:
+        raise ValueError(
+            f"expected a front with a > 0 and an exponent of at least 2, in at least 4 x 4 cells "
+            f"from a positive thickness on, got a = {a}, {blunt}, {layers}"
+        )
+    inner = _evenly(_quarter(a, 1.0, blunt), along)
+    outer = _evenly(_quarter(a + 1.2, 3.2, 2.0), along)
+    share = _growing(across, first / float(np.linalg.norm(outer - inner, axis=1).min()))
+    points = inner[:, None] + share[None, :, None] * (outer - inner)[:, None]
+    parameters = {"a": a, "blunt": blunt, "mach": mach, "reynolds": reynolds}
+    return Case(
+        sheet(points, SIDES),
+        scalars_of({**parameters, "wall_temperature": wall_temperature}),
+        name=f"capsule_{a:.3f}_{blunt:.3f}_{mach:.2f}",
+    )
+
+
+def _quarter(a: float, b: float, exponent: float) -> Float[np.ndarray, "point 2"]:
+    """Finely, from (-a, 0) to (0, b)."""
+    angle = np.linspace(0.0, np.pi / 2, 4001)
+    x, y = -a * np.cos(angle) ** (2 / exponent), b * np.sin(angle) ** (2 / exponent)
+    x[-1] = y[0] = 0.0
+    return np.stack([x, y], axis=1)
+
+
+def _evenly(curve: Float[np.ndarray, "point 2"], count: int) -> Float[np.ndarray, "end 2"]:
+    """So many pieces of equal length."""
+    arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
+    at = np.linspace(0.0, arc[-1], count + 1)
+    return np.stack([np.interp(at, arc, column) for column in curve.T], axis=1)
+
+
+def _growing(count: int, first: float) -> Float[np.ndarray, " point"]:
+    """From 0 to 1 in so many steps, each longer than the one before by the same ratio."""
+    from scipy.optimize import brentq
+
+    if first * count >= 1:
+        return np.linspace(0.0, 1.0, count + 1)
+    ratio = brentq(lambda r: first * (r**count - 1) / (r - 1) - 1, 1 + 1e-9, 3.0)
+    found = first * (ratio ** np.arange(count + 1) - 1) / (ratio - 1)
+    return found / found[-1]

@@ -8,8 +8,17 @@ import pytest
 from fieldcast.conformance.families import square
 from fieldcast.meshes import Mesh
 from fieldcast.solvers import SolverFailed
+from fieldcast.solvers.central_flow import PATCHES
 from fieldcast.solvers.foam import extruded, read_cells, run
-from fieldcast.solvers.hypersonic import PATCHES, InviscidFlow, semi_ellipse
+from fieldcast.solvers.hypersonic import (
+    InviscidFlow,
+    ViscousFlow,
+    Wall,
+    capsule,
+    heat_flux,
+    semi_ellipse,
+)
+from fieldcast.solvers.nozzle import NozzleFlow, height, mach_number, nozzle
 
 INSTALLED = pytest.mark.skipif(
     InviscidFlow().available() is not None, reason=f"{InviscidFlow().available()}"
@@ -125,3 +134,70 @@ def test_the_pressure_at_the_nose_is_that_of_rayleighs_formula():
 def test_a_run_that_takes_too_long_says_so():
     with pytest.raises(SolverFailed, match=r"case semi_ellipse.*to end within 0 s, it did not"):
         InviscidFlow(seconds=0.01).solve(semi_ellipse(0.5, 1.0, 3.0, 0.2))
+
+
+def test_layers_grow_away_from_a_capsule_by_one_ratio():
+    case = capsule(0.6, 2.8, 6.0, 1000.0, layers=(12, 20, 0.01))
+    points = case.mesh.points.reshape(13, 21, 2)
+    np.testing.assert_allclose(
+        abs(points[:, 0, 0] / 0.6) ** 2.8 + points[:, 0, 1] ** 2.8, 1.0, rtol=1e-3
+    )
+    steps = np.linalg.norm(np.diff(points, axis=1), axis=2)
+    assert steps[:, 0].min() == pytest.approx(0.01)
+    np.testing.assert_allclose(steps[:, 1:] / steps[:, :-1], steps[0, 1] / steps[0, 0])
+    sides = np.linalg.norm(np.diff(points[:, 0], axis=0), axis=1)
+    np.testing.assert_allclose(sides, sides.mean(), rtol=1e-2)
+    with pytest.raises(ValueError, match="an exponent of at least 2"):
+        capsule(0.6, 1.5, 6.0, 1000.0)
+    with pytest.raises(ValueError, match="expected a positive reynolds, got -5"):
+        ViscousFlow().flow(case.with_parameters(reynolds=-5.0))
+
+
+def test_heat_flows_by_the_slope_at_the_wall():
+    case = capsule(0.6, 2.0, 6.0, 1000.0, layers=(12, 20, 0.01))
+    wall = Wall.of(case.mesh)
+    assert len(wall.cell) == 12
+    assert wall.length.sum() == pytest.approx(
+        np.linalg.norm(np.diff(case.mesh.points[case.mesh.regions["wall"]], axis=0), axis=1).sum()
+    )
+    assert wall.height[0] == pytest.approx(0.005, rel=0.05)
+    temperature = np.full(case.mesh.n_cells, 99.0)
+    temperature[wall.cell] = 2.0 + 3.0 * wall.height
+    flux, _ = heat_flux(case, temperature)
+    np.testing.assert_allclose(flux, 3.0 * 2.5 * 1.4 * 6.0 / 1000.0 / 0.72)
+
+
+@INSTALLED
+def test_a_viscous_flow_stops_at_the_wall_and_heats_it():
+    case = capsule(0.8, 2.0, 4.0, 200.0, layers=(12, 20, 0.03))
+    found = ViscousFlow(steady=0.02).solve(case)
+    fields = {k: f.values[0, :, 0] for k, f in found.fields.items()}
+    wall = Wall.of(case.mesh)
+    speed = np.hypot(fields["u"], fields["v"]).reshape(12, 20)
+    assert (speed[:, 0] < 0.5 * speed[:, 5]).all()
+    assert 2.0 < fields["T"][wall.cell].min() < fields["T"].max() < 1.05 * (1 + 0.2 * 16)
+    assert float(found.scalars["heat"]) > 0
+    np.testing.assert_allclose(1.4 * fields["p"] / fields["T"], fields["rho"], rtol=1e-2)
+
+
+def test_a_nozzle_is_a_channel_whose_flow_theory_tells():
+    case = nozzle(0.5, 1.3, (20, 5))
+    assert case.mesh.n_cells == 100
+    x = np.array([0.0, 1.5, 4.0])
+    np.testing.assert_allclose(height(x, 0.5, 1.3), [1.0, 0.5, 1.3])
+    np.testing.assert_allclose(mach_number(np.array([1.0, 1.6875]), True), [1.0, 2.0], rtol=1e-4)
+    np.testing.assert_allclose(mach_number(np.array([1.3398]), False), [0.5], rtol=1e-3)
+    with pytest.raises(ValueError, match="a throat lower than the inflow"):
+        nozzle(1.2, 1.5)
+
+
+@INSTALLED
+def test_a_nozzle_lets_the_critical_mass_flow_through():
+    throat, outlet = 0.6, 1.1
+    found = NozzleFlow().solve(nozzle(throat, outlet, (40, 8)))
+    assert float(found.scalars["mass_flow"]) == pytest.approx(
+        1.4 * (2 / 2.4) ** 3 * throat, rel=0.02
+    )
+    mach = (found.fields["u"].values / np.sqrt(found.fields["T"].values))[0].reshape(40, 8)
+    theory = float(mach_number(np.array([outlet / throat]), True)[0])
+    assert mach[-1].mean() == pytest.approx(theory, rel=0.04)
