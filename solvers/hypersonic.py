@@ -48,7 +48,7 @@ class ViscousFlow(CentralFlow):
     parameters: ClassVar = {"mach": "", "reynolds": "", "wall_temperature": ""}
 
     def example(self) -> Case:
-        return capsule(0.6, 2.4, 3.0, 100.0, layers=(8, 10, 0.05))
+        return capsule(0.8, 2.4, 5.0, 500.0, layers=(10, 12, 0.05))
 
     def flow(self, case: Case) -> Flow:
         values = parameter_values(self, case)
