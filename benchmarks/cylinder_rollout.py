@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from bars import Bar, Clock, arguments, data_folder, finish, say, table
+from scipy.interpolate import CubicSpline
 
 from fieldcast import surrogates
 from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar
@@ -33,6 +34,7 @@ FREE = (0, 5)
 FOLDS = ((3, 5), (6, 7))
 HELD = ("velocity@inflow", "velocity@wall", "pressure@outflow")
 HEIGHT, STEP, LENGTH = 0.41, 0.04, 62
+FASTER = (1.25, 1.5, 1.75, 2.0)
 MINUTES, STABLE = 15.0, 100
 CACHE = Path(__file__).parent / ".cache"
 MESSAGES = {"MeshGraphNet 5x32": (5, 32), "10x64": (10, 64), "15x128": (15, 128)}
@@ -49,20 +51,23 @@ class Run:
     cylinder: tuple[float, float, float]
 
 
-def runs(
-    numbers: Sequence[int] = range(8), mirrored: bool = False, first: int = 0, stride: int = 1
-) -> list[Run]:
-    """From the reference data; upside down if `mirrored`; every `stride`-th state, which is a run
-    of the same Reynolds number, so many times as fast."""
-    return [_run(k, mirrored, slice(first, None, stride)) for k in numbers]
+def runs(numbers: Sequence[int] = range(8)) -> list[Run]:
+    """From the reference data."""
+    return [_run(k) for k in numbers]
 
 
-def _run(number: int, mirrored: bool, chosen: slice) -> Run:
+def _run(number: int, mirrored: bool = False, faster: float = 1.0, first: float = 0.0) -> Run:
+    """Upside down if `mirrored`; so many times as `faster`, which is a run of the same Reynolds
+    number, from the state `first` on, between states by cubic splines."""
     with np.load(data_folder("cylinder_flow") / f"traj_{number:03d}.npz") as found:
         arrays = dict(found)
     meta = json.loads(str(arrays["meta"]))
     points, cells = arrays["mesh_pos"].astype(float), arrays["cells"]
-    velocity, pressure = (arrays[k][chosen].astype(float) for k in ("velocity", "pressure"))
+    velocity, pressure = (arrays[k].astype(float) for k in ("velocity", "pressure"))
+    if faster != 1.0 or first:
+        known = np.arange(len(velocity))
+        at = np.arange(first, len(velocity) - 1 + 1e-9, faster)
+        velocity, pressure = (CubicSpline(known, u)(at) for u in (velocity, pressure))
     place = (meta["cx"], meta["cy"], meta["r"])
     if mirrored:
         points = np.stack([points[:, 0], HEIGHT - points[:, 1]], axis=1)
@@ -73,7 +78,6 @@ def _run(number: int, mirrored: bool, chosen: slice) -> Run:
     mesh = Mesh(points, {"triangle": cells}, regions)
     series = {"velocity": Field(velocity / speed), "pressure": Field(pressure / speed**2)}
     known = {name: f.with_values(f.values[:1]) for name, f in series.items()}
-    faster = chosen.step
     parameters = {
         "reynolds": Scalar(np.array([2.0 * place[2] * speed / viscosity]), ""),
         "inflow_speed": Scalar(np.array([faster * speed]), "m/s"),
@@ -84,19 +88,27 @@ def _run(number: int, mirrored: bool, chosen: slice) -> Run:
     return Run(sample, faster * speed, faster * viscosity, np.isin(kinds, FREE), place)
 
 
-def examples(numbers: Sequence[int]) -> list[Sample]:
-    """Of some runs to learn from: halves of each, mirrored, and played twice as fast where that is
-    about as fast as the fastest of them."""
+def examples(numbers: Sequence[int], shifted: float = 0.0) -> list[Sample]:
+    """Of some runs to learn from: halves of each, mirrored, and played faster where that is about
+    as fast as the fastest of them; moved by up to `shifted` [m]."""
+    fastest, rng = max(r.speed for r in runs(numbers)), np.random.default_rng(0)
     found = []
-    for flip in (False, True):
-        whole = runs(numbers, flip)
-        fastest = max(r.speed for r in whole)
-        for first in (0, LENGTH):
-            found += [part(r.sample, first) for r in whole]
-        slow = [k for k, r in zip(numbers, whole, strict=True) if 2.0 * r.speed < 1.2 * fastest]
-        for first in (0, 1):
-            found += [part(r.sample, 0) for r in runs(slow, flip, first, 2)]
-    return found
+    for k in numbers:
+        for flip in (False, True):
+            whole = _run(k, flip)
+            found += [part(whole.sample, first) for first in (0, LENGTH)]
+            for faster in FASTER:
+                if faster * whole.speed < 1.2 * fastest:
+                    first = rng.uniform(0.0, len(whole.sample.case.times) - 1 - faster * LENGTH)
+                    found.append(part(_run(k, flip, faster, first).sample, 0))
+    return [moved(s, shifted * rng.uniform(-1, 1, 2)) for s in found] if shifted else found
+
+
+def moved(sample: Sample, by: np.ndarray) -> Sample:
+    """All of it elsewhere."""
+    case = sample.case
+    mesh = case.mesh.moved(case.mesh.points + by)
+    return replace(sample, case=replace(case, mesh=mesh))
 
 
 def part(sample: Sample, first: int) -> Sample:
