@@ -30,6 +30,7 @@ SHARED, OWN = "viridis", "magma"
 BANDS = {SHARED: 22, OWN: 18, "gray": 8}
 # Below this ratio of height to width, panels lie one below another.
 _WIDE = 0.5
+MOST_NAMES = 8
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -277,4 +278,24 @@ def learning_curve(
         ax.set_xlabel("simulations", fontsize=8)
         ax.tick_params(labelsize=7)
     panels[0].set_ylabel("relative error", fontsize=8)
+    return _png(figure)
+
+
+def spectra(
+    sizes: Sequence[Sequence[Float[np.ndarray, " function"]]], names: Sequence[str]
+) -> bytes:
+    """Singular values relative to the largest, of each case and each of its layers."""
+    layers = len(sizes[0])
+    figure = _figure(3.2 * layers, 3.0)
+    panels: Any = figure.subplots(1, layers, squeeze=False, sharey=True).ravel()
+    for k, ax in enumerate(panels):
+        for own, name in zip(sizes, names, strict=True):
+            values = own[k] / max(own[k].max(initial=0.0), 1e-300)
+            ax.semilogy(np.arange(1, len(values) + 1), values.clip(min=1e-12), lw=0.8, label=name)
+        ax.set_title(f"layer {k + 1}", fontsize=9)
+        ax.set_xlabel("function", fontsize=8)
+        ax.tick_params(labelsize=7)
+    panels[0].set_ylabel("singular value / largest", fontsize=8)
+    if len(names) <= MOST_NAMES:
+        panels[-1].legend(fontsize=6)
     return _png(figure)

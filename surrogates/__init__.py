@@ -5,6 +5,7 @@ from .bundle import load
 from .conformal import Conformal
 from .conservation_update import ConservationUpdate, NetFlux, Total
 from .deeponet import FNO, DeepONet, FusionDeepONet, Mionet, MultiTaskDeepONet, PodDeepONet
+from .derived import Derived, GradientOf, WallFlux
 from .ensemble import Ensemble
 from .gp import Training
 from .graph_options import (
@@ -35,11 +36,13 @@ __all__ = [
     "Contact",
     "DeepONet",
     "Derivative",
+    "Derived",
     "Descent",
     "Differentiable",
     "Ensemble",
     "FusionDeepONet",
     "GlobalNodes",
+    "GradientOf",
     "GraphTransformer",
     "Image",
     "Masking",
@@ -62,5 +65,6 @@ __all__ = [
     "Total",
     "Training",
     "Trunk",
+    "WallFlux",
     "load",
 ]

@@ -192,7 +192,7 @@ class GridNet(OperatorNet):
         return found[:, : self.fields], found[:, self.fields :].flatten(2).mean(2), []
 
     def basis(self, x: Tensor, told: Sequence[Tensor]) -> Tensor:
-        raise NotImplementedError
+        raise ValueError("expected a network with a trunk, got one from pictures to pictures")
 
     def forward(
         self, v: Tensor, x: Tensor, counts: Sequence[int] | None = None

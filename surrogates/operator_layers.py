@@ -56,6 +56,10 @@ class OperatorNet(nn.Module):
     def basis(self, x: Tensor, told: Sequence[Tensor]) -> Tensor:
         """T (..., latent) at points x (..., dim); `told` broadcasts with them."""
 
+    def levels(self, x: Tensor, told: Sequence[Tensor]) -> list[Tensor]:
+        """What the basis is made of, layer by layer, (..., width)."""
+        return [self.basis(x, told)]
+
     def forward(
         self, v: Tensor, x: Tensor, counts: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:

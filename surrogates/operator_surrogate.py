@@ -11,10 +11,12 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import nn
 
-from fieldcast.meshes import Cases, Predictions, Sample, Samples
+from fieldcast.meshes import Case, Cases, Predictions, Sample, Samples
 from fieldcast.meshes.packed import PackedEstimate
+from fieldcast.meshes.sample import Location
 
 from .features import Features
 from .graph_data import check_served, described, packed_outputs, place
@@ -166,6 +168,16 @@ class OperatorSurrogate(Surrogate):
 
 
 @dataclass(frozen=True, eq=False)
+class Level:
+    """The singular vectors (entity, function) and values (function,) of the states of a layer at a
+    case's points or cells: the `functions` that it can make fields of, and their `sizes`."""
+
+    on: Location
+    functions: Float[np.ndarray, "entity function"]
+    sizes: Float[np.ndarray, " function"]
+
+
+@dataclass(frozen=True, eq=False)
 class OperatorPredictor(Predictor):
     """A trained operator network."""
 
@@ -203,6 +215,26 @@ class OperatorPredictor(Predictor):
         trust = tuple(self.guard.judge(place(self.features, cases)))
         ordered = {name: mean[name] for name in self.signature.fields}
         return Predictions(cases, ordered, None, scalars, None, trust)
+
+    def basis(self, case: Case) -> tuple[Level, ...]:
+        """Of what the answer for a case is made, layer by layer of the trunk: of Fusion-DeepONet
+        the gated states, of others the trunk's functions.
+
+        Raises:
+            ValueError: a network from pictures to pictures, which has none.
+        """
+        checked = Cases.pack([self.signature.checked(case)])
+        on = places(self.signature)[0]
+        v = torch.as_tensor(self.reading.branch_inputs(checked), dtype=torch.float32)
+        x = torch.as_tensor(self.reading.trunk_inputs(checked[0], on), dtype=torch.float32)
+        net = self.net.to("cpu")
+        with torch.no_grad():
+            found = net.levels(x, [part.expand(len(x), -1) for part in net.branched(v)[2]])
+        levels = []
+        for states in found:
+            functions, sizes, _ = np.linalg.svd(states.double().numpy(), full_matrices=False)
+            levels.append(Level(on, functions, sizes))
+        return tuple(levels)
 
     def state(self) -> State:
         weights = weights_of(self.net)

@@ -10,6 +10,7 @@ from fieldcast.meshes.morphing import Morphing
 from fieldcast.meshes.plugins import Kind, plugin, plugin_name
 
 from .conservation_update import NetFlux, Total
+from .derived import GradientOf, WallFlux
 from .gp import Training
 from .graph_options import GROUPS
 from .operator_data import Trunk
@@ -25,6 +26,8 @@ _PLAIN = {
     "image": Image,
     "derivative": Derivative,
     "net_flux": NetFlux,
+    "gradient_of": GradientOf,
+    "wall_flux": WallFlux,
     "total": Total,
     **GROUPS,
 }
