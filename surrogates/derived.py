@@ -17,6 +17,7 @@ from fieldcast.meshes.packed import PackedEstimate, PackedField
 from fieldcast.meshes.topology import boundary
 
 from .deeponet import FusionDeepONet
+from .mmgp import MMGP
 from .operator_data import positions
 from .operator_derivative import Stencils, stencils_of
 from .signature import Signature
@@ -154,8 +155,8 @@ def _facets(case: Case, region: str) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 @dataclass(frozen=True)
 class Derived(Surrogate):
-    """`inner`, which answers, and `quantities` of its answers. `prepared` adds them to samples, for
-    scores and for `Conformal(Derived(...))`, which needs their true values."""
+    """`inner`, which answers, and `quantities` of its answers. Samples must have them: `prepared`
+    adds those of their own fields."""
 
     inner: Surrogate = field(default_factory=FusionDeepONet)
     quantities: tuple[Quantity, ...] = ()
@@ -207,7 +208,14 @@ class Derived(Surrogate):
         progress: Progress = quiet,
     ) -> DerivedPredictor:
         plain = [self._without(s) for s in samples]
-        signature = Signature.of(Samples.pack(self.prepared(plain)))
+        signature = Signature.of(Samples.pack(samples))
+        absent = sorted(set(self.names) - {*signature.fields, *signature.scalars})
+        if absent:
+            self.prepared(plain[:1])
+            raise ValueError(
+                f"expected samples with {absent}, got {sorted(signature.fields)} and "
+                f"{sorted(signature.scalars)}; fit to recipe.prepared(samples)"
+            )
         held = None if validation is None else [self._without(s) for s in validation]
         whole = self.inner.fit(plain, validation=held, seed=seed, progress=progress)
         return DerivedPredictor(self, signature, whole.card, whole)
@@ -223,7 +231,7 @@ class Derived(Surrogate):
 
     @classmethod
     def tiny(cls) -> Derived:
-        return cls(FusionDeepONet.tiny(), (GradientOf("temperature"),))
+        return cls(MMGP.tiny())
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,7 +61,7 @@ def test_a_vector_has_the_gradients_of_its_components_one_after_the_other():
 def test_answers_carry_the_quantities_of_their_own_fields(tmp_path):
     quantities = (GradientOf("T"), WallFlux("T", at_wall="cold"))
     recipe = Derived(FusionDeepONet(8, 2, 8, descent=FEW), quantities)
-    samples = [layer(s, 7 + k % 2) for k, s in enumerate(np.linspace(1, 3, 6))]
+    samples = recipe.prepared([layer(s, 7 + k % 2) for k, s in enumerate(np.linspace(1, 3, 6))])
     model = recipe.fit(samples)
     assert set(model.signature.fields) == {"T", "grad T"}
     assert set(model.signature.scalars) == {"T flux", "T peak flux"}
@@ -96,6 +96,8 @@ def test_quantities_that_nothing_is_known_of_are_refused():
     ):
         with pytest.raises(ValueError, match=said):
             Derived(NearestCase(), (quantity,)).fit([sample, layer(2.0)])
+    with pytest.raises(ValueError, match=r"samples with \['grad T'\].*recipe.prepared"):
+        Derived(NearestCase(), (GradientOf("T"),)).fit([sample, layer(2.0)])
     vector = Sample(sample.case, {"T": Field.steady(np.ones((81, 2)))})
     with pytest.raises(ValueError, match="expected a scalar field, got 2 components"):
         Derived(NearestCase(), (WallFlux("T"),)).prepared([vector])
