@@ -9,7 +9,7 @@ cells' nodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,63 +18,13 @@ from jaxtyping import Float
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from fieldcast.meshes import Case, Cases, Mesh, Sample
-from fieldcast.meshes.normals import point_normals
-from fieldcast.meshes.packed import PackedField
+from fieldcast.meshes import Case, Mesh, Sample
 from fieldcast.meshes.topology import boundary
 
-from .features import Features
+from .case_data import Scaling, outward, parameter_row, scalar_row
 from .graph import Graph, cuthill_mckee, graph_of
-from .guard import Place
-from .signature import FieldKind, Signature
+from .signature import Signature
 from .surrogate import State
-
-STILL = 1e-9
-"""What varies by less, relative to its size, does not vary."""
-SHAPE = "shape"
-
-
-@dataclass(frozen=True, eq=False)
-class Scaling:
-    """(x - shift) / scale by column; columns that do not vary are shifted alone."""
-
-    shift: Float[np.ndarray, " column"]
-    scale: Float[np.ndarray, " column"]
-
-    @classmethod
-    def of(cls, parts: Iterable[Float[np.ndarray, "row column"]]) -> Scaling:
-        """Mean and standard deviation of all rows, part by part in double precision (Chan, Golub,
-        LeVeque 1983, doi:10.1080/00031305.1983.10483115)."""
-        count, mean, square = 0, np.zeros(0), np.zeros(0)
-        for part in parts:
-            rows = np.asarray(part, dtype=float)
-            own, n = rows.mean(axis=0), len(rows)
-            own_square = np.square(rows - own).sum(axis=0)
-            if not count:
-                count, mean, square = n, own, own_square
-                continue
-            gap, total = own - mean, count + n
-            square = square + own_square + np.square(gap) * (count * n / total)
-            mean, count = mean + gap * (n / total), total
-        std = np.sqrt(square / max(count, 1))
-        varies = std > STILL * np.maximum(np.abs(mean), 1e-300)
-        return cls(mean, np.where(varies, std, 1.0))
-
-    def __call__(self, x: Float[np.ndarray, "row column"]) -> Float[np.ndarray, "row column"]:
-        return (x - self.shift) / self.scale
-
-    def inverse(self, x: Float[np.ndarray, "row column"]) -> Float[np.ndarray, "row column"]:
-        """Back."""
-        return x * self.scale + self.shift
-
-    def state(self) -> State:
-        """For `restored`."""
-        return State({"shift": self.shift, "scale": self.scale})
-
-    @classmethod
-    def restored(cls, state: State) -> Scaling:
-        """From `state`."""
-        return cls(state.arrays["shift"], state.arrays["scale"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,13 +72,6 @@ def _rim(mesh: Mesh) -> Float[np.ndarray, "node column"]:
     way = (foot - mesh.points) / np.where(inside, distance, 1.0)[:, None]
     way[~inside] = outward(mesh)[~inside]
     return np.hstack([distance[:, None], np.log1p(distance / first)[:, None], way, foot])
-
-
-def outward(mesh: Mesh) -> Float[np.ndarray, "node dim"]:
-    """Unit normals of boundary points, or of a surface; 0 elsewhere and on lines and points."""
-    if mesh.cell_dim < 1 or mesh.cell_dim < mesh.dim - 1 or mesh.dim == 1:
-        return np.zeros_like(mesh.points)
-    return point_normals(mesh)
 
 
 def _flags(mesh: Mesh, regions: Sequence[str]) -> Float[np.ndarray, "node region"]:
@@ -328,72 +271,3 @@ def held_by_field(
         for output in [name] if name else both:
             found.setdefault(output, []).append(region)
     return {k: tuple(v) for k, v in found.items()}
-
-
-def parameter_row(case: Case, signature: Signature) -> Float[np.ndarray, " column"]:
-    """All parameters of a case, one behind the other."""
-    values = [case.parameters[name].value for name in signature.parameters]
-    return np.concatenate(values) if values else np.empty(0)
-
-
-def scalar_row(sample: Sample, signature: Signature) -> Float[np.ndarray, " column"]:
-    """All scalars of a sample."""
-    return np.concatenate([sample.scalars[name].value for name in signature.scalars])
-
-
-def described(cases: Cases) -> dict[str, Float[np.ndarray, "case column"]]:
-    """What the guard looks at beside the parameters: extents and node spacing of each shape, mean
-    and spread of each known field."""
-    shape = []
-    for mesh in cases.meshes[""]:
-        edges = mesh.edges
-        length = (
-            np.linalg.norm(np.diff(mesh.points[edges], axis=1), axis=2).mean() if len(edges) else 0
-        )
-        shape.append([*np.ptp(mesh.points, axis=0), float(length)])
-    found = {SHAPE: np.array(shape)}
-    for name, packed in cases.fields.items():
-        parts = [packed.at(i).values for i in range(len(cases))]
-        found[known_key(name)] = np.array(
-            [[*v.mean(axis=(0, 1)), *v.std(axis=(0, 1))] for v in parts]
-        )
-    return found
-
-
-def known_key(name: str) -> str:
-    """A known field's name in `described`, where the mesh has its own."""
-    return name if name != SHAPE else f"known {name}"
-
-
-def place(features: Features, cases: Cases) -> Place:
-    """Where cases lie, for the guard."""
-    return Place(features.raw(cases, described(cases)), {}, np.zeros(len(cases)))
-
-
-def packed_outputs(
-    name: str, kind: FieldKind, values: Sequence[np.ndarray], cases: Cases
-) -> PackedField:
-    """Fields of all cases as one."""
-    offsets = cases.meshes[""].offsets(kind.on)
-    return PackedField(np.concatenate(values)[None], offsets, kind.unit, kind.on)
-
-
-def check_served(signature: Signature) -> None:
-    """Raise a ValueError for what networks on graphs can't learn."""
-    for name, kind in {**signature.known, **signature.fields}.items():
-        if kind.part:
-            raise ValueError(
-                f"field {name!r}: expected fields on the case's own mesh, got one on its part "
-                f"{kind.part!r}; make it a mesh of its own"
-            )
-        if not kind.steady:
-            raise ValueError(
-                f"field {name!r}: expected steady fields, got {len(signature.times)} times; wrap "
-                "the surrogate: Rollout(GraphTransformer())"
-            )
-    for name, known in signature.known.items():
-        other = signature.fields.get(name)
-        if other is not None and (other.on, other.components) != (known.on, known.components):
-            raise ValueError(
-                f"field {name!r}: expected input and output of one kind, got {known} and {other}"
-            )

@@ -14,22 +14,21 @@ import torch
 from fieldcast.meshes import Case, Cases, Predictions, Sample, Samples
 from fieldcast.meshes.packed import PackedEstimate, split_by_nodes
 
+from .case_data import check_served, described, packed_outputs, place, split_samples
 from .features import Features
 from .graph import Graph
-from .graph_data import Reading, check_served, described, packed_outputs, place
+from .graph_data import Reading
 from .graph_layers import Star
 from .graph_network import ROOM, GraphNet, HiddenInputs
 from .graph_objective import NODES, GraphObjective, GraphTraining, MaskedObjective
 from .graph_options import Contact
 from .graph_sites import Items, Sites, batch_of, fields_of
 from .guard import Guard
-from .pod_network import FEW, HELD, told
+from .pod_network import told
 from .signature import Signature, describe
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 from .training import train
 
-MOST_HELD = 100
-"""More samples are not held out to select by."""
 TRIED, STATES = (1, 1, 5), 20
 """Steps of runs from the last two of which the time of training is told (the first compiles), and
 states of a node that a layer keeps."""
@@ -195,27 +194,6 @@ class GraphSurrogate(Surrogate):
         features = Features.restored(parts["features"])
         guard = Guard.restored(parts["guard"], features)
         return GraphPredictor(self, signature, card, reading, net.eval(), sharing, features, guard)
-
-
-def split_samples(
-    samples: Samples, validation: Sequence[Sample] | None, signature: Signature, seed: int
-) -> tuple[list[int], list[Sample]]:
-    """The numbers of samples to learn from, and those to select by."""
-    if validation is not None:
-        checked = [Sample(signature.checked(s.case), s.fields, s.scalars) for s in validation]
-        return list(range(len(samples))), checked
-    own, held = held_rows(len(samples), seed)
-    return own, [samples[i] for i in held]
-
-
-def held_rows(count: int, seed: int) -> tuple[list[int], list[int]]:
-    """The numbers of samples to learn from, and of those held out to select by: one in `HELD`, none
-    of few."""
-    if count < FEW:
-        return list(range(count)), []
-    order = np.random.default_rng(seed).permutation(count)
-    held = min(max(count // HELD, 1), MOST_HELD)
-    return sorted(order[held:].tolist()), sorted(order[:held].tolist())
 
 
 def _among(before: Sequence[int], rows: Sequence[int]) -> list[int]:

@@ -21,7 +21,7 @@ from fieldcast.meshes.sample import Location
 from fieldcast.meshes.topology import boundary
 from fieldcast.meshes.transfer import closest_on_facets
 
-from .graph_data import SHAPE, Scaling, described, known_key, outward, parameter_row, scalar_row
+from .case_data import SHAPE, Scaling, described, known_key, outward, parameter_row, scalar_row
 from .operator_images import Grid, Image
 from .signature import Signature
 from .surrogate import State

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fieldcast.meshes import Cases, Sample
 from fieldcast.meshes.sample import Location
 
-from .graph_data import scalar_row
+from .case_data import scalar_row
 from .operator_data import OperatorReading, places
 from .operator_derivative import (
     Derivative,

@@ -18,9 +18,8 @@ from fieldcast.meshes import Case, Cases, Predictions, Sample, Samples
 from fieldcast.meshes.packed import PackedEstimate
 from fieldcast.meshes.sample import Location
 
+from .case_data import check_served, described, packed_outputs, place, split_samples
 from .features import Features
-from .graph_data import check_served, described, packed_outputs, place
-from .graph_surrogate import split_samples
 from .guard import Guard
 from .operator_data import OperatorReading, Trunk, fields_on, places
 from .operator_derivative import Derivative

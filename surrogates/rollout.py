@@ -12,7 +12,8 @@ from fieldcast.meshes import Case, Cases, Field, Mesh, Predictions, Sample, Samp
 from fieldcast.meshes.packed import PackedEstimate, PackedField
 from fieldcast.meshes.sample import STEADY, Location
 
-from .graph_surrogate import GraphPredictor, GraphSurrogate, held_rows
+from .case_data import held_rows
+from .graph_surrogate import GraphPredictor, GraphSurrogate
 from .graph_transformer import GraphTransformer
 from .signature import Signature, describe
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet

@@ -12,8 +12,8 @@ import torch
 from fieldcast.conformance.families import ring, square
 from fieldcast.meshes import Case, Field, Mesh, Sample
 from fieldcast.surrogates import Descent, GraphTransformer, MeshGraphNet
+from fieldcast.surrogates.case_data import Scaling
 from fieldcast.surrogates.graph import Graph
-from fieldcast.surrogates.graph_data import Scaling
 from fieldcast.surrogates.graph_layers import (
     Batch,
     Message,
