@@ -181,6 +181,12 @@ def boundary(mesh: Mesh) -> Int[np.ndarray, "facet corner"]:
     return faces
 
 
+def boundary_cells(mesh: Mesh) -> Int[np.ndarray, " facet"]:
+    """The cell that each facet of `boundary` belongs to."""
+    _, which = np.nonzero(mesh.across.T < 0)
+    return mesh.simplices[1][which]
+
+
 def facets_of(
     cells: Int[np.ndarray, "facet _corner"], corner: Int[np.ndarray, " facet"]
 ) -> Int[np.ndarray, "facet node"]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from fieldcast.meshes import Case, Mesh, Scalar
 from fieldcast.meshes.normals import facet_normals
 from fieldcast.meshes.sample import scalars_of
-from fieldcast.meshes.topology import boundary
+from fieldcast.meshes.topology import boundary, boundary_cells
 
 from .central_flow import HEAT, CentralFlow, Flow, Start, foam_values, sheet
 from .solver import parameter_values
@@ -108,16 +108,10 @@ class Wall:
     @classmethod
     def of(cls, mesh: Mesh, region: str = "wall") -> Wall:
         """Of a plane mesh."""
-        facets = boundary(mesh)
-        facets = facets[np.isin(facets, mesh.regions[region]).all(axis=1)]
-        cells = [cell for block in mesh.cells.values() for cell in block]
-        ends = {
-            frozenset((int(a), int(b))): k
-            for k, cell in enumerate(cells)
-            for a, b in zip(cell, np.roll(cell, -1), strict=True)
-        }
-        owner = np.array([ends[frozenset(pair)] for pair in facets.tolist()])
-        centres = np.array([mesh.points[cells[k]].mean(axis=0) for k in owner])
+        facets, owner = boundary(mesh), boundary_cells(mesh)
+        own = np.isin(facets, mesh.regions[region]).all(axis=1)
+        facets, owner = facets[own], owner[own]
+        centres = np.concatenate([mesh.points[c].mean(axis=1) for c in mesh.cells.values()])[owner]
         normal = facet_normals(mesh.points, facets)
         length, middle = np.linalg.norm(normal, axis=1), mesh.points[facets].mean(axis=1)
         height = np.abs(((centres - middle) * normal).sum(axis=1)) / length

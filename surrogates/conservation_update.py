@@ -14,7 +14,7 @@ from jaxtyping import Float
 from fieldcast.meshes import Case, Cases, Mesh, Predictions, Sample, Samples
 from fieldcast.meshes.normals import facet_normals
 from fieldcast.meshes.packed import PackedField, PackedValues
-from fieldcast.meshes.topology import boundary
+from fieldcast.meshes.topology import boundary, boundary_cells
 
 from .conservation import measures
 from .mmgp import MMGP
@@ -42,17 +42,17 @@ class Constraint:
 @dataclass(frozen=True)
 class NetFlux(Constraint):
     """The flux outwards through the boundary, or through the facets whose points lie in `regions`:
-    the integral of u.n over them, u linear on each. For a vector field on points."""
+    the integral of u.n over them, u linear on each, or that of its cell."""
 
     regions: tuple[str, ...] = ()
 
     def rows(self, mesh: Mesh, kind: FieldKind) -> Float[np.ndarray, "entity component"]:
-        if kind.on != "point" or kind.components != mesh.dim or mesh.cell_dim != mesh.dim:
+        if kind.components != mesh.dim or mesh.cell_dim != mesh.dim:
             raise ValueError(
-                f"flux of {self.field!r}: expected a vector on the points of a mesh that fills its "
-                f"space, got {kind.components} components on {kind.on}s in {mesh.dim} dimensions"
+                f"flux of {self.field!r}: expected a vector on a mesh that fills its space, got "
+                f"{kind.components} components in {mesh.dim} dimensions"
             )
-        faces = boundary(mesh)
+        faces, cells = boundary(mesh), boundary_cells(mesh)
         if self.regions:
             absent = [name for name in self.regions if name not in mesh.regions]
             if absent:
@@ -61,12 +61,14 @@ class NetFlux(Constraint):
                     f"with {sorted(mesh.regions)}"
                 )
             inside = [np.isin(faces, mesh.regions[name]).all(axis=1) for name in self.regions]
-            faces = faces[np.any(inside, axis=0)]
+            faces, cells = (a[np.any(inside, axis=0)] for a in (faces, cells))
         # As long as the segment, or as twice the triangle's area.
-        normals = facet_normals(mesh.points, faces) / max(mesh.dim - 1, 1) / mesh.dim
-        found = np.zeros((len(mesh.points), mesh.dim))
-        for corner in faces.T:
-            np.add.at(found, corner, normals)
+        normals = facet_normals(mesh.points, faces) / max(mesh.dim - 1, 1)
+        found = np.zeros((mesh.size_of(kind.on), mesh.dim))
+        if kind.on == "cell":
+            np.add.at(found, cells, normals)
+        for corner in faces.T if kind.on == "point" else ():
+            np.add.at(found, corner, normals / mesh.dim)
         return found
 
 

@@ -105,12 +105,17 @@ def test_a_flux_through_some_regions_is_that_through_their_facets():
     rows = NetFlux("flow", regions=("left",)).rows(mesh, kind)
     assert (rows * field.values[0]).sum() == pytest.approx(-0.5)
     assert np.flatnonzero(rows.any(axis=1)).tolist() == mesh.regions["left"].tolist()
+    cells = NetFlux("flow").rows(mesh, replace(kind, on="cell"))
+    centres = mesh.points[mesh.cells["triangle"]].mean(axis=1)
+    assert cells.sum(axis=0) == pytest.approx([0.0, 0.0], abs=1e-15)
+    assert (cells[:, 0] > 0).sum() == (cells[:, 0] < 0).sum() == 4
+    assert centres[cells[:, 0] > 0, 0].min() > 0.7
 
 
 def test_constraints_that_fit_nothing_are_refused():
     samples = made(6)
     for constraint, said in (
-        (NetFlux("heat"), "expected a vector on the points"),
+        (NetFlux("heat"), "expected a vector on a mesh"),
         (Total("heat", component=3), "expected a component below 1"),
         (Total("warmth"), r"got one of 'warmth'"),
         (Total("heat", "p2"), r"expected a parameter of \['p', 'power'\], got 'p2'"),
