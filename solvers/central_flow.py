@@ -7,6 +7,7 @@ and the density 1.4 p / T.
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from abc import abstractmethod
@@ -42,6 +43,8 @@ class Looks:
     states: int = 5
 
 
+STEP = re.compile(r"^deltaT = (\S+)", re.MULTILINE)
+"""In the log."""
 UNITS = {"p": "[1 -1 -2 0 0 0 0]", "T": "[0 0 0 1 0 0 0]", "U": "[0 1 -1 0 0 0 0]"}
 
 
@@ -122,6 +125,23 @@ class CentralFlow(Solver):
             f"expected a steady flow, the pressure still changes by {change:.1%} at time "
             f"{looks.last:g}"
         )
+
+
+def seconds_of(solver: CentralFlow, case: Case, trial: float = 0.2) -> float:
+    """About how long a case will take, from its first `trial` units of time: at the time step that
+    it has come to, until the second look."""
+    with tempfile.TemporaryDirectory(prefix="fieldcast_foam_") as name:
+        folder = Path(name)
+        write_mesh(extruded(case.mesh, PATCHES, thickness=0.1), folder, {"wall": "wall"})
+        _write_case(folder, solver.flow(case))
+        _write_control(folder, trial, solver.looks)
+        start = time.perf_counter()
+        run(PROGRAM, folder, solver.seconds)
+        took = time.perf_counter() - start
+        steps = [float(x) for x in STEP.findall((folder / f"log.{PROGRAM}").read_text())]
+    if not steps:
+        raise SolverFailed(f"case {case.label}: expected time steps in the log, got none")
+    return took / len(steps) * (solver.looks.first + solver.looks.more) / steps[-1]
 
 
 def _fields(folder: Path, cells: int, states: int) -> dict[str, Float[np.ndarray, " cell"]]:

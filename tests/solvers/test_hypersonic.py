@@ -1,5 +1,6 @@
 """Plane meshes for OpenFOAM, and supersonic flow by the real program where it is installed."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from fieldcast.conformance.families import square
 from fieldcast.meshes import Mesh
 from fieldcast.solvers import SolverFailed
-from fieldcast.solvers.central_flow import PATCHES
+from fieldcast.solvers.central_flow import PATCHES, seconds_of
 from fieldcast.solvers.foam import extruded, read_cells, run
 from fieldcast.solvers.hypersonic import (
     InviscidFlow,
@@ -170,7 +171,10 @@ def test_heat_flows_by_the_slope_at_the_wall():
 @INSTALLED
 def test_a_viscous_flow_stops_at_the_wall_and_heats_it():
     case = capsule(0.8, 2.0, 5.0, 500.0, layers=(12, 20, 0.02))
+    start = time.perf_counter()
     found = ViscousFlow(steady=0.02).solve(case)
+    took = time.perf_counter() - start
+    assert 0.1 * took < seconds_of(ViscousFlow(), case) < 10 * took
     fields = {k: f.values[0, :, 0] for k, f in found.fields.items()}
     wall = Wall.of(case.mesh)
     speed = np.hypot(fields["u"], fields["v"]).reshape(12, 20)
