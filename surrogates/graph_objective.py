@@ -27,7 +27,8 @@ class GraphTraining:
     """`descent` and, of outputs that are known fields, too: `noise` that is added to them, in their
     standard deviations, and to be undone; the share of steps that are `pushed`, started from the
     network's own answer; and where they are `held`: "region" or "field@region". Of meshes of more
-    nodes than `sampled` (0: never) a step looks at so many, in a row."""
+    nodes than `sampled` (0: never) a step looks at so many, in a row. `even` 1: squares count
+    relative to those of each sample's own targets; 0: as they are."""
 
     descent: Descent
     noise: float = 0.0
@@ -36,6 +37,7 @@ class GraphTraining:
     sampled: int = 0
     multi_node: MultiNode | None = None
     masking: Masking | None = None
+    even: float = 0.0
 
 
 class GraphObjective(Objective):
@@ -76,9 +78,10 @@ class GraphObjective(Objective):
         items = [self.own[i] for i in numbers]
         spans = [self._span(len(item.x), rng) for item in items]
         kinds = list(self.reading.signature.fields.values())
-        together = Together(
-            [i.part(kinds, *s) if s else i for i, s in zip(items, spans, strict=True)]
-        )
+        items = [i.part(kinds, *s) if s else i for i, s in zip(items, spans, strict=True)]
+        together = Together(items)
+        if training.even:
+            together.even_out(items, training.even)
         if self._pushed:
             together.disturb(self.reading, self._pushes(numbers, spans, together, rng))
         if training.noise:

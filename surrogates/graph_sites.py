@@ -20,6 +20,8 @@ from .signature import FieldKind
 
 HELD_BYTES = 4 * 2**30
 """Tensors of samples that are kept."""
+SMALL = 1e-2
+"""Samples of smaller mean square, all standardised, weigh no more."""
 SITES = 64
 """Meshes whose graphs are kept."""
 Reach = Callable[[Graph], tuple[Graph, ...]]
@@ -248,6 +250,17 @@ class Together:
         self.scalars = torch.cat([item.scalars for item in items])
         self.placed = [item.placed for item in items]
         self.batch = batch_of(self.placed)
+
+    def even_out(self, items: Sequence[Item], power: float) -> None:
+        """Weigh each sample's squares by the mean square of its own targets, to the minus
+        `power`."""
+        for k in range(len(self.weights)):
+            parts = []
+            for item in items:
+                weight = item.weights[k]
+                square = (weight * item.targets[k] ** 2).sum()
+                parts.append(weight * (square + SMALL) ** -power)
+            self.weights[k] = torch.cat(parts)
 
     def fields(self, reading: Reading, nodes: Tensor) -> list[Tensor]:
         """As `fields_of`."""

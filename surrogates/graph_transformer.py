@@ -32,7 +32,9 @@ class GraphTransformer(GraphSurrogate):
     An output that is a known field, too, is learnt as the difference; it keeps its values in the
     regions `held` ("region", or "field@region" for one output). Elsewhere `noise` (in standard
     deviations) is added in training, to be undone, and a share `pushed` of the steps in time
-    starts from the network's own answer (fields on points): what `Rollout` needs.
+    starts from the network's own answer (fields on points): what `Rollout` needs. `even` weighs
+    samples by the size of their targets (0: not, 1: errors count relative to it), so that slow runs
+    are learnt beside fast ones.
 
     `reach` says whom nodes see, `sharing` how they hear of those beyond the reach of all layers,
     `rotary` turns queries, keys and values by where they lie. `recompute` saves memory in training;
@@ -49,6 +51,7 @@ class GraphTransformer(GraphSurrogate):
     rotary: bool = True
     noise: float = 0.0
     pushed: float = 0.0
+    even: float = 0.0
     held: tuple[str, ...] = ()
     recompute: bool = False
     backend: str = "auto"
@@ -85,6 +88,7 @@ class GraphTransformer(GraphSurrogate):
             self.sampled,
             self.multi_node,
             self.masking,
+            self.even,
         )
 
     def graphs(self, graph: Graph) -> tuple[Graph, ...]:

@@ -19,13 +19,14 @@ from .training import Descent
 
 @dataclass(frozen=True)
 class MeshGraphNet(GraphSurrogate):
-    """`depth` layers of `width` channels; `noise`, `pushed`, `held`, `sampled`, `masking`,
+    """`depth` layers of `width` channels; `noise`, `pushed`, `even`, `held`, `sampled`, `masking`,
     `contact` and `room` as in `GraphTransformer`."""
 
     depth: int = 10
     width: int = 64
     noise: float = 0.0
     pushed: float = 0.0
+    even: float = 0.0
     held: tuple[str, ...] = ()
     sampled: int = 0
     masking: Masking | None = None
@@ -43,6 +44,7 @@ class MeshGraphNet(GraphSurrogate):
             self.sampled,
             None,
             self.masking,
+            self.even,
         )
 
     def graphs(self, graph: Graph) -> tuple[Graph, ...]:

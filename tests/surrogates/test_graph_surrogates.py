@@ -437,3 +437,31 @@ def test_steps_of_other_meshes_are_no_chain():
     assert recipe.estimate(both) is not None
     odd = GraphTransformer(2, 18, 3, rotary=False, multi_node=MultiNode(4), descent=FEW)
     assert odd.fit(family()).predict([family()[0].case])
+
+
+def test_samples_of_other_sizes_weigh_alike_when_evened_out():
+    small, large = steps()
+    large = replace(
+        large,
+        fields={
+            "u": large.fields["u"].with_values(
+                large.case.fields["u"].values
+                + 50.0 * (large.fields["u"].values - large.case.fields["u"].values)
+            )
+        },
+    )
+    recipe = GraphTransformer(2, 16, 2, even=1.0, descent=FEW)
+    predictor = recipe.fit([small, large])
+    items = [
+        predictor.sites.item(predictor.reading, s, torch.device("cpu")) for s in (small, large)
+    ]
+    given = Together(items)
+    given.even_out(items, 1.0)
+    counts = [len(item.x) for item in items]
+    for item, weight in zip(items, given.weights[0].split(counts), strict=True):
+        square = float((item.weights[0] * item.targets[0] ** 2).sum())
+        torch.testing.assert_close(weight, item.weights[0] / (square + 0.01))
+    assert (
+        recipe.fit([small, large]).card.fit
+        != replace(recipe, even=0.0).fit([small, large]).card.fit
+    )
