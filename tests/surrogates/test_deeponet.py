@@ -78,6 +78,20 @@ def test_ragged_points_are_answered_as_each_alone(net):
     torch.testing.assert_close(net(v[2:], x[5:][order][None])[0][0], found[5:][order])
 
 
+def test_answers_in_blocks_without_gradients_are_those_with_them(monkeypatch):
+    net = FusionNet((3, 2, 4, 2), 8, 3, 6).double()
+    with torch.no_grad():
+        for act in (*net.trunk_acts, *net.branch_acts):
+            act.numbers.add_(0.1 * torch.randn(5))
+    v, x = torch.randn(2, 3, dtype=torch.float64), torch.randn(50, 2, dtype=torch.float64)
+    expected, scalars = net.at(v, x, [31, 19])
+    monkeypatch.setattr("fieldcast.surrogates.operator_layers.BLOCK", 7)
+    with torch.no_grad():
+        found, told = net.at(v, x, [31, 19])
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(told, scalars)
+
+
 def shifted(mesh, where, on, name=""):
     """A front at x = where, smooth, on points or cells."""
     at = mesh.points if on == "point" else mesh.points[mesh.cells["triangle"]].mean(axis=1)
