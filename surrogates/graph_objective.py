@@ -189,7 +189,7 @@ class GraphObjective(Objective):
             for errors, span, row, part in zip(
                 found, spans, rows, off.split(list(sizes)), strict=True
             ):
-                errors[name] = part
+                errors[name] = part.clone()
                 if span:
                     errors[name] = off.new_zeros(len(self.own[row].x), off.shape[1])
                     errors[name][slice(*span)] = part

@@ -265,7 +265,7 @@ def steps(on="point"):
     return [Sample(Case(mesh, {}, {"u": fields[k]}), {"u": fields[k + 1]}) for k in range(2)]
 
 
-def test_a_pushed_step_starts_from_the_answer_of_the_step_before_and_aims_at_the_truth():
+def test_a_pushed_step_starts_from_the_answer_of_the_step_before_and_aims_at_the_truth(monkeypatch):
     made = steps()
     recipe = GraphTransformer(2, 16, 2, pushed=1.0, held=("left",), descent=FEW)
     predictor = recipe.fit_steps(made, [-1, 0])
@@ -293,6 +293,13 @@ def test_a_pushed_step_starts_from_the_answer_of_the_step_before_and_aims_at_the
     truth = made[1].fields["u"].values[0][site.order]
     np.testing.assert_allclose((start + step)[free], truth[free], atol=1e-5)
     assert recipe.fit_steps(made, [-1, -1]).card.fit["training"] is not None
+    # What does not fit is forgotten, and so is what is lost.
+    monkeypatch.setattr("fieldcast.surrogates.graph_objective.HELD_BYTES", 0)
+    objective.loss(predictor.net, torch.tensor([0, 1]))
+    assert list(objective._errors) == [1]
+    monkeypatch.setattr("fieldcast.surrogates.graph_objective.LOST", 0.0)
+    objective.loss(predictor.net, torch.tensor([1]))
+    assert not objective._errors
 
 
 @pytest.mark.parametrize("on", ["point", "cell"])
