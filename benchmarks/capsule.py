@@ -34,7 +34,7 @@ from fieldcast.surrogates import (
 CASES, REYNOLDS, CELLS = 24, 2000.0, (40, 48)
 LOW, HIGH = (0.5, 2.0, 5.0), (1.0, 3.0, 8.0)
 FIRST, MOST = (0.003, 0.004, 0.006, 0.008), 180.0
-STEPS = 3000
+STEPS = 2000
 LEAST_SQUARES, PLAIN = "least squares", "none"
 LOSSES = {
     PLAIN: None,
@@ -77,7 +77,9 @@ def main() -> None:
     order = np.random.default_rng(0).permutation(CASES)
     own, held, test = ([samples[i] for i in part] for part in np.split(order, [16, 18]))
     steps = STEPS // 4 if given.quick else STEPS
-    descent = Descent(steps=steps, batch=16, rate=3e-3, every=steps // 12, device=given.device)
+    descent = Descent(
+        steps=steps, batch=16, rate=1e-2, every=steps // 10, optimiser="soap", device=given.device
+    )
     ours = FusionDeepONet(trunk=Trunk(body="wall"), points=512, descent=descent)
     recipes: dict[str, Surrogate] = {
         name: replace(ours, derivative=loss) for name, loss in LOSSES.items()

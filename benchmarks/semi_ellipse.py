@@ -29,16 +29,16 @@ from fieldcast.surrogates import (
     Trunk,
 )
 
-SEEDS, STEPS = 3, 3000
+SEEDS, STEPS = 3, 2000
 GOALS = dict(zip(FIELDS, (0.020, 0.012, 0.045, 0.022), strict=True))
-DESCENT = Descent(steps=STEPS, batch=24, rate=3e-3, every=250)
+DESCENT = Descent(steps=STEPS, batch=24, rate=1e-2, every=200, optimiser="soap")
 BODY = Trunk(body="wall")
 RECIPES: dict[str, Surrogate] = {
     "Fusion-DeepONet, body-fitted": FusionDeepONet(trunk=BODY, descent=DESCENT),
     "Fusion-DeepONet": FusionDeepONet(descent=DESCENT),
     "DeepONet": DeepONet(descent=DESCENT),
     "DeepONet, body-fitted": DeepONet(trunk=BODY, descent=DESCENT),
-    "FNO": FNO(image=Image(48), descent=replace(DESCENT, batch=8, every=25)),
+    "FNO": FNO(image=Image(48), descent=Descent(batch=8, rate=2e-3, every=25)),
     "MMGP": MMGP(),
     "nearest case": NearestCase(),
 }

@@ -17,7 +17,7 @@ from .training import Descent
 
 def default_descent() -> Descent:
     """All cases in every step."""
-    return Descent(steps=3000, batch=64, rate=3e-3, every=100)
+    return Descent(steps=2000, batch=64, rate=1e-2, every=100, optimiser="soap")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ SIZES = {"S": (10, 64), "M": (15, 128), "L": (15, 256), "XL": (15, 512)}
 
 
 def default_descent() -> Descent:
-    """As published, but for the length of training."""
-    return Descent(steps=2000, batch=2, rate=1e-3, decay=1e-4, every=100)
+    """As published, but for the length of training and the optimiser."""
+    return Descent(steps=2000, batch=2, rate=2e-3, decay=1e-4, every=100, optimiser="soap")
 
 
 @dataclass(frozen=True)

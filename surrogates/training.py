@@ -405,12 +405,8 @@ class _Workers:
 def _optimiser(module: nn.Module, descent: Descent) -> torch.optim.Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
     if descent.optimiser == "soap":
-        try:
-            from pytorch_optimizer import SOAP
-        except ImportError as error:
-            raise ImportError(
-                "SOAP needs pytorch-optimizer: pip install 'fieldcast[soap]'"
-            ) from error
+        from pytorch_optimizer import SOAP
+
         return SOAP(parameters, lr=descent.rate, weight_decay=descent.decay)
     return torch.optim.AdamW(parameters, lr=descent.rate, weight_decay=descent.decay)
 

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CONDA_NAMES = {"torch": "pytorch", "netCDF4": "netcdf4", "qdldl": "qdldl-python"}
+CONDA_NAMES["pytorch-optimizer"] = "pytorch_optimizer"
 
 
 def conda_lines() -> list[str]:
