@@ -21,4 +21,4 @@ for entry in source.iterdir():
 END
 cd "$work"
 "$work/venv/bin/fieldcast" --help >/dev/null
-"$work/venv/bin/python" -m pytest -q -n auto -p no:cacheprovider --pyargs fieldcast.conformance
+"$work/venv/bin/python" -m pytest -q -n auto --dist loadgroup -p no:cacheprovider --pyargs fieldcast.conformance

@@ -17,7 +17,14 @@ KINDS: dict[str, Kind] = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test per plugin; for surrogates with a `group`, one per family they can be fitted to."""
+    """One test per plugin; for surrogates with a `group`, one per family they can be fitted to.
+    With pytest-xdist and `--dist loadgroup` a plugin's tests share a process and what is fitted."""
+    together = metafunc.config.pluginmanager.has_plugin("xdist")
+
+    def one(plugin: str, *values: object, id: str) -> object:
+        marks = [pytest.mark.xdist_group(plugin)] if together else []
+        return pytest.param(*values, id=id, marks=marks)
+
     wanted = set(metafunc.fixturenames)
     for argument, kind in KINDS.items():
         if argument not in wanted:
@@ -26,7 +33,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if "group" in wanted:
             from .surrogate_checks import families_of
 
-            pairs = {f"{n}-{g}": (c, g) for n, c in classes.items() for g in families_of(c)}
-            metafunc.parametrize(f"{argument}, group", list(pairs.values()), ids=list(pairs))
+            pairs = [(n, c, g) for n, c in classes.items() for g in families_of(c)]
+            every = [one(n, c, g, id=f"{n}-{g}") for n, c, g in pairs]
+            metafunc.parametrize(f"{argument}, group", every)
         else:
-            metafunc.parametrize(argument, list(classes.values()), ids=list(classes))
+            metafunc.parametrize(argument, [one(n, c, id=n) for n, c in classes.items()])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -180,7 +180,7 @@ _MAKERS: dict[str, tuple[Callable[[int, float, float], Mesh], int]] = {
 }
 
 
-@lru_cache(maxsize=8)
+@cache
 def family(name: str) -> Family:
     """`one_mesh`; `one_numbering`: moved points; `own_meshes`: other triangulations of other
     shapes; `transient`: one mesh, three times; `any_topology`: squares and rings."""

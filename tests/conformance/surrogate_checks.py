@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +41,13 @@ def families_of(surrogate: type[Surrogate]) -> list[str]:
     return names + (["any_topology"] if surrogate.any_mesh else [])
 
 
-@lru_cache(maxsize=64)
+@cache
 def fitted(surrogate: type[Surrogate], name: str) -> Predictor:
     """Its small recipe, fitted to a family; once for all checks."""
     return surrogate.tiny().fit(family(name).samples, seed=SEED)
 
 
-@lru_cache(maxsize=64)
+@cache
 def answers(surrogate: type[Surrogate], name: str) -> tuple[Prediction, ...]:
     """What it says to the family's queries."""
     return tuple(fitted(surrogate, name).predict(family(name).queries))
