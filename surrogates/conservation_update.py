@@ -16,6 +16,7 @@ from fieldcast.meshes.normals import facet_normals
 from fieldcast.meshes.packed import PackedField, PackedValues
 from fieldcast.meshes.topology import boundary, boundary_cells
 
+from .baselines import NearestCase
 from .conservation import measures
 from .mmgp import MMGP
 from .signature import FieldKind, Signature
@@ -148,7 +149,7 @@ class ConservationUpdate(Surrogate):
 
     @classmethod
     def tiny(cls) -> ConservationUpdate:
-        return cls(MMGP.tiny())
+        return cls(NearestCase())
 
 
 class _Trials(Trials):

@@ -41,7 +41,7 @@ class FusionDeepONet(OperatorSurrogate):
 
     @classmethod
     def tiny(cls) -> FusionDeepONet:
-        return cls(16, 2, 16, points=32, descent=Descent(steps=600, batch=16, rate=1e-2))
+        return cls(16, 2, 16, points=32, descent=Descent(steps=300, batch=16, rate=1e-2))
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class DeepONet(OperatorSurrogate):
 
     @classmethod
     def tiny(cls) -> DeepONet:
-        return cls(16, 2, 16, points=32, descent=Descent(steps=600, batch=16, rate=1e-2))
+        return cls(16, 2, 16, points=32, descent=Descent(steps=300, batch=16, rate=1e-2))
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class MultiTaskDeepONet(OperatorSurrogate):
 
     @classmethod
     def tiny(cls) -> MultiTaskDeepONet:
-        descent = Descent(steps=600, batch=16, rate=5e-3)
+        descent = Descent(steps=150, batch=16, rate=1e-2)
         return cls(16, 2, 16, (4, 8), Image(8), points=32, descent=descent)
 
 
@@ -133,7 +133,7 @@ class FNO(OperatorSurrogate):
 
     @classmethod
     def tiny(cls) -> FNO:
-        descent = Descent(steps=300, batch=16, rate=5e-3)
+        descent = Descent(steps=60, batch=16, rate=2e-2)
         return cls(8, 2, 6, Image(12), points=32, descent=descent)
 
 

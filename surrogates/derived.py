@@ -16,8 +16,8 @@ from fieldcast.meshes.normals import facet_normals
 from fieldcast.meshes.packed import PackedEstimate, PackedField
 from fieldcast.meshes.topology import boundary
 
+from .baselines import NearestCase
 from .deeponet import FusionDeepONet
-from .mmgp import MMGP
 from .operator_data import positions
 from .operator_derivative import Stencils, stencils_of
 from .signature import Signature
@@ -231,7 +231,7 @@ class Derived(Surrogate):
 
     @classmethod
     def tiny(cls) -> Derived:
-        return cls(MMGP.tiny())
+        return cls(NearestCase())
 
 
 @dataclass(frozen=True, eq=False)

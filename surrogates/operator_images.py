@@ -4,7 +4,8 @@ parameters, or fields live in a box."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -154,6 +155,19 @@ class ImageNet(OperatorNet):
         return self.trunk(x)
 
 
+@contextmanager
+def _one_thread(like: Tensor) -> Iterator[None]:
+    """Answers on a CPU by one thread: MKL's transforms take as many as are idle, and round by
+    that."""
+    before = torch.get_num_threads()
+    if like.device.type == "cpu" and not torch.is_grad_enabled():
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class GridNet(OperatorNet):
     """A network from pictures to pictures, read off at points linearly. `operator` maps (case,
     channel, ...) to (case, field + width, ...); the other inputs are channels of one value each.
@@ -188,7 +202,8 @@ class GridNet(OperatorNet):
         picture = v[:, -size:].reshape(len(v), *self.picture)
         told = v[:, :-size].reshape(len(v), -1, *[1] * (len(self.picture) - 1))
         told = told.expand(-1, -1, *self.picture[1:])
-        found = self.operator(torch.cat([picture, told], dim=1))
+        with _one_thread(v):
+            found = self.operator(torch.cat([picture, told], dim=1))
         return found[:, : self.fields], found[:, self.fields :].flatten(2).mean(2), []
 
     def basis(self, x: Tensor, told: Sequence[Tensor]) -> Tensor:
