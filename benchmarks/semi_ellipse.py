@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def shortened(recipe: Surrogate, steps: int, device: str | None) -> Surrogate:
-    """With so many steps, a third of them for pictures, which cost more."""
+    """With so many steps, a tenth of them from pictures to pictures, which cost more."""
     descent = getattr(recipe, "descent", None)
     if not isinstance(descent, Descent):
         return recipe

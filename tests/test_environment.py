@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"torch": "pytorch", "netCDF4": "netcdf4", "qdldl": "qdldl-python"}
-CONDA_NAMES["pytorch-optimizer"] = "pytorch_optimizer"
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "netCDF4": "netcdf4",
+    "qdldl": "qdldl-python",
+    "pytorch-optimizer": "pytorch_optimizer",
+}
 
 
 def conda_lines() -> list[str]:
