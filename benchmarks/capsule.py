@@ -80,7 +80,7 @@ def main() -> None:
     descent = Descent(
         steps=steps, batch=16, rate=1e-2, every=steps // 10, optimiser="soap", device=given.device
     )
-    ours = FusionDeepONet(trunk=Trunk(body="wall"), points=512, descent=descent)
+    ours = FusionDeepONet(trunk=Trunk(body="wall", far="inflow"), points=512, descent=descent)
     recipes: dict[str, Surrogate] = {
         name: replace(ours, derivative=loss) for name, loss in LOSSES.items()
     }

@@ -64,7 +64,7 @@ def main() -> None:
         say(f"{name}: {found[name].round(4)}, {spent[name]:.0f} s")
         return model
 
-    ours = FusionDeepONet(trunk=Trunk(body="wall"), descent=descent)
+    ours = FusionDeepONet(trunk=Trunk(body="wall", far="symmetry"), descent=descent)
     fitted(OURS, ours)
     adam = replace(descent, optimiser="adam", rate=3e-3)
     fitted(f"{OURS}, by Adam", replace(ours, descent=adam))
@@ -87,7 +87,7 @@ def conserved(
     own: list[Sample], held: list[Sample], test: list[Sample], descent: Descent
 ) -> list[tuple[str, float, float]]:
     """The mass flux, plain, conserving and true."""
-    inner = FusionDeepONet(trunk=Trunk(body="wall"), descent=descent)
+    inner = FusionDeepONet(trunk=Trunk(body="wall", far="symmetry"), descent=descent)
     balance = ConservationUpdate(inner, (NetFlux("flux"),))
     model = balance.fit([mass_flux(s) for s in own], validation=[mass_flux(s) for s in held])
     truth = [mass_flux(s) for s in test]

@@ -4,7 +4,7 @@ from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
 from .conformal import Conformal
 from .conservation_update import ConservationUpdate, NetFlux, Total
-from .deeponet import FNO, DeepONet, FusionDeepONet, Mionet, MultiTaskDeepONet, PodDeepONet
+from .deeponet import FNO, GINO, DeepONet, FusionDeepONet, Mionet, MultiTaskDeepONet, PodDeepONet
 from .derived import Derived, GradientOf, WallFlux
 from .ensemble import Ensemble
 from .gp import Training
@@ -25,11 +25,13 @@ from .operator_derivative import Derivative
 from .operator_images import Image
 from .pod_network import PodNetwork
 from .rollout import Rollout
+from .sensors import Sensors
 from .surrogate import Differentiable, Predictor, Surrogate
 from .training import Descent
 
 __all__ = [
     "FNO",
+    "GINO",
     "MMGP",
     "Conformal",
     "ConservationUpdate",
@@ -59,6 +61,7 @@ __all__ = [
     "Predictor",
     "Reach",
     "Rollout",
+    "Sensors",
     "Slices",
     "Surrogate",
     "Temporal",

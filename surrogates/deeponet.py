@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from .operator_data import OperatorReading, Trunk
 from .operator_derivative import Derivative
+from .operator_geometry import GeometryNet, Kernels
 from .operator_images import GridNet, Image, ImageNet
 from .operator_layers import FusionNet, Gate, OperatorNet, PlainNet
 from .operator_objective import Ends
 from .operator_surrogate import OperatorSurrogate
 from .pod_network import PodNetwork
+from .sensors import Sensors
 from .training import Descent
 
 
@@ -34,6 +38,7 @@ class FusionDeepONet(OperatorSurrogate):
     trunk: Trunk = field(default_factory=Trunk)
     points: int = 256
     derivative: Derivative | None = None
+    sensors: Sensors | None = None
     descent: Descent = field(default_factory=default_descent)
 
     def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
@@ -55,6 +60,7 @@ class DeepONet(OperatorSurrogate):
     trunk: Trunk = field(default_factory=Trunk)
     points: int = 256
     derivative: Derivative | None = None
+    sensors: Sensors | None = None
     descent: Descent = field(default_factory=default_descent)
 
     def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
@@ -119,22 +125,51 @@ class FNO(OperatorSurrogate):
     )
 
     def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
+        picture = reading.picture
+        told = ends[0] - math.prod(picture) + picture[0]
+        operator = self.operator(picture, told, max(ends[2], 1) + self.width)
+        return GridNet(ends, picture, reading.corners, operator, self.width)
+
+    def operator(self, picture: tuple[int, ...], told: int, answered: int) -> nn.Module:
+        """Between pictures of so many channels."""
         try:
             from neuralop.models import FNO as Fourier
         except ImportError as error:
             raise ImportError(
-                "FNO needs neuraloperator: pip install 'fieldcast[operators]'"
+                f"{type(self).__name__} needs neuraloperator: pip install 'fieldcast[operators]'"
             ) from error
-        picture, fields = reading.picture, max(ends[2], 1)
         modes = tuple(min(self.modes, side) for side in picture[1:])
-        told = ends[0] - math.prod(picture) + picture[0]
-        operator = Fourier(modes, told, fields + self.width, self.width, self.depth)
-        return GridNet(ends, picture, reading.corners, operator, self.width)
+        found: nn.Module = Fourier(modes, told, answered, self.width, self.depth)
+        return found
 
     @classmethod
     def tiny(cls) -> FNO:
         descent = Descent(steps=60, batch=16, rate=2e-2)
         return cls(8, 2, 6, Image(12), points=32, descent=descent)
+
+
+@dataclass(frozen=True)
+class GINO(FNO):
+    """Geometry-informed neural operator (Li et al. 2023, arXiv:2309.00583): from sensors on the
+    boundary of plane meshes to a grid, there neuraloperator's Fourier operator, and from the grid
+    to a case's own points, both by kernels that reach `radius` pixels."""
+
+    image: Image = field(default_factory=lambda: Image(48))
+    radius: float = 2.0
+    sensors: Sensors = field(default_factory=Sensors)
+
+    def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
+        picture, count = reading.picture, self.sensors.count
+        placed = math.prod(picture) + count * (len(picture) - 1)
+        told = ends[0] - placed + picture[0] + self.width
+        operator = self.operator(picture, told, 2 * self.width)
+        kernels = Kernels(self.width, self.radius, count)
+        return GeometryNet(ends, picture, reading.corners, operator, kernels)
+
+    @classmethod
+    def tiny(cls) -> GINO:
+        descent = Descent(steps=60, batch=16, rate=1e-2)
+        return cls(8, 1, 4, Image(8), points=24, sensors=Sensors(16), descent=descent)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """From cases to what an operator network reads, and back.
 
 The branch is told the case: its parameters, each scaled on its own, mean and spread of its known
-fields, where there are no parameters the extents and spacing of its shape, and a picture if one is
-asked for. The trunk is told a
+fields, where there are no parameters the extents and spacing of its shape, and, if asked for, where
+sensors on its boundary lie, and a picture. The trunk is told a
 point: its coordinates, scaled alike in all directions, what the option `Trunk` adds, and the known
 fields there. Points are those of the mesh for fields on points, the middles of cells for fields on
 cells; a network answers at both where both are asked for.
@@ -11,7 +11,7 @@ cells; a network answers at both where both are asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from fieldcast.meshes.transfer import closest_on_facets
 
 from .case_data import SHAPE, Scaling, described, known_key, outward, parameter_row, scalar_row
 from .operator_images import Grid, Image
+from .sensors import Sensors
 from .signature import Signature
 from .surrogate import State
 
@@ -35,10 +36,16 @@ PLACES: tuple[Location, ...] = ("point", "cell")
 class Trunk:
     """What the trunk is told of a point beside its coordinates: the `distance` to the boundary,
     and of the `body`, a region, where its nearest point lies, the normal there and how far it is,
-    as a share of the way to the rest of the boundary."""
+    as a share of the way from there to the region `far` (if none is named, to the rest of the
+    boundary: name it where that has sides, too, by which the share would change all at once)."""
 
     distance: bool = False
     body: str = ""
+    far: str = ""
+
+    def __post_init__(self) -> None:
+        if self.far and not self.body:
+            raise ValueError(f"expected a body, too, got far {self.far!r} alone")
 
 
 def to_unit(rows: Float[np.ndarray, "row column"]) -> Scaling:
@@ -62,6 +69,7 @@ class OperatorReading:
     scalars: Scaling | None
     image: Image | None = None
     grid: Grid | None = None
+    sensors: Sensors | None = None
 
     @classmethod
     def fit(
@@ -70,6 +78,7 @@ class OperatorReading:
         samples: Sequence[Sample],
         trunk: Trunk,
         image: Image | None = None,
+        sensors: Sensors | None = None,
     ) -> OperatorReading:
         """From the training set."""
         points = np.concatenate([s.case.mesh.points for s in samples])
@@ -91,7 +100,7 @@ class OperatorReading:
             for name in known_channels(image, signature):
                 values = np.concatenate([s.case.fields[name].values[0] for s in samples])
                 ranges[f"image {name}"] = to_unit(values)
-        return cls(signature, trunk, centre, length, ranges, scalars, image, grid)
+        return cls(signature, trunk, centre, length, ranges, scalars, image, grid, sensors)
 
     def groups(self) -> list[int]:
         """Columns of the branch that belong together: those of each known field, and of each
@@ -99,11 +108,16 @@ class OperatorReading:
         known = [2 * kind.components for kind in self.signature.known.values()]
         rest = len(self.ranges["branch"].shift) - sum(known)
         each = [1] * rest if self.signature.parameters else [rest]
-        return [size for size in (*known, *each) if size]
+        sensors = self.sensors.count * self.signature.dim if self.sensors else 0
+        return [size for size in (*known, *each, sensors) if size]
 
     def branch_inputs(self, cases: Cases) -> Float[np.ndarray, "case column"]:
-        """Scaled to [0, 1] in the training set, then the picture."""
+        """Scaled to [0, 1] in the training set, then where sensors lie, scaled as coordinates, then
+        the picture."""
         rows = self.ranges["branch"](branch_rows(cases, self.signature))
+        if self.sensors is not None:
+            every = [self.placed(self.sensors.on(cases[i])) for i in range(len(cases))]
+            rows = np.hstack([rows, np.stack(every).reshape(len(cases), -1)])
         if self.image is None:
             return rows
         pictures = [self.pictured(cases[i]).ravel() for i in range(len(cases))]
@@ -176,8 +190,11 @@ class OperatorReading:
     def state(self) -> State:
         """For `restored`."""
         parts = {name: r.state() for name, r in self.ranges.items()}
-        values = {"length": self.length, "distance": self.trunk.distance, "body": self.trunk.body}
+        values = {"length": self.length, **asdict(self.trunk)}
         nested = {"ranges": State.nested(parts), "place": State({"centre": self.centre}, values)}
+        if self.sensors is not None:
+            sensors = {"count": self.sensors.count, "region": self.sensors.region}
+            nested["sensors"] = State({}, sensors)
         if self.image is not None and self.grid is not None:
             told = {"pixels": self.image.pixels, "channels": list(self.image.channels)}
             grid = {"size": self.grid.size, "counts": list(self.grid.counts)}
@@ -193,7 +210,8 @@ class OperatorReading:
         place = parts["place"]
         ranges = {k: Scaling.restored(p) for k, p in parts["ranges"].parts().items()}
         scalars = Scaling.restored(parts["scalars"]) if "scalars" in parts else None
-        trunk = Trunk(bool(place.values["distance"]), str(place.values["body"]))
+        told = place.values
+        trunk = Trunk(bool(told["distance"]), str(told["body"]), str(told["far"]))
         length = float(place.values["length"])
         image = grid = None
         if "image" in parts:
@@ -201,8 +219,12 @@ class OperatorReading:
             image = Image(int(values["pixels"]), tuple(values["channels"]))
             counts = tuple(int(n) for n in values["counts"])
             grid = Grid(parts["image"].arrays["low"], float(values["size"]), counts)
+        sensors = None
+        if "sensors" in parts:
+            values = parts["sensors"].values
+            sensors = Sensors(int(values["count"]), str(values["region"]))
         centre = place.arrays["centre"]
-        return cls(signature, trunk, centre, length, ranges, scalars, image, grid)
+        return cls(signature, trunk, centre, length, ranges, scalars, image, grid, sensors)
 
 
 def known_channels(image: Image, signature: Signature) -> list[str]:
@@ -257,7 +279,7 @@ def told(
     if trunk.distance:
         parts.append(_foot(mesh, boundary_points(mesh), at)[0][:, None])
     if trunk.body:
-        parts.append(body_fitted(case, trunk.body, at))
+        parts.append(body_fitted(case, trunk, at))
     parts += [_known_at(case, name, on) for name in signature.known]
     return np.hstack(parts)
 
@@ -270,26 +292,35 @@ def boundary_points(mesh: Mesh) -> np.ndarray:
 
 
 def body_fitted(
-    case: Case, region: str, at: Float[np.ndarray, "entity dim"]
+    case: Case, trunk: Trunk, at: Float[np.ndarray, "entity dim"]
 ) -> Float[np.ndarray, "entity column"]:
-    """The nearest point of a region and the normal there, and the distance to it as a share of the
-    way to the rest of the boundary.
+    """The normal at the nearest point of the body, that point, and the distance to it as a share of
+    the way to what is far.
 
     Raises:
-        ValueError: a case without that region.
+        ValueError: a case without a region that is named.
     """
     mesh = case.mesh
-    if not len(mesh.regions.get(region, ())):
-        raise ValueError(
-            f"case {case.label}: expected points in the region {region!r} that the trunk is told "
-            f"of, got regions {sorted(k for k, ids in mesh.regions.items() if len(ids))}"
-        )
-    own = np.asarray(mesh.regions[region])
+    own = _region(case, trunk.body)
     distance, foot, normal = _foot(mesh, own, at)
-    rest = np.setdiff1d(boundary_points(mesh), own)
+    if trunk.far:
+        rest = _region(case, trunk.far)
+    else:
+        rest = np.setdiff1d(boundary_points(mesh), own)
     beyond = _foot(mesh, rest, at)[0] if len(rest) else np.ones(len(at))
     share = distance / np.maximum(distance + beyond, 1e-300)
     return np.hstack([normal, foot, share[:, None]])
+
+
+def _region(case: Case, name: str) -> np.ndarray:
+    """Its points."""
+    regions = case.mesh.regions
+    if not len(regions.get(name, ())):
+        raise ValueError(
+            f"case {case.label}: expected points in the region {name!r} that the trunk is told "
+            f"of, got regions {sorted(k for k, ids in regions.items() if len(ids))}"
+        )
+    return np.asarray(regions[name])
 
 
 def _foot(

@@ -156,7 +156,7 @@ class ImageNet(OperatorNet):
 
 
 @contextmanager
-def _one_thread(like: Tensor) -> Iterator[None]:
+def one_thread(like: Tensor) -> Iterator[None]:
     """Answers on a CPU by one thread: MKL's transforms take as many as are idle, and round by
     that."""
     before = torch.get_num_threads()
@@ -197,14 +197,22 @@ class GridNet(OperatorNet):
         found.pop("_metadata", None)
         return found
 
-    def branched(self, v: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    @property
+    def read_off(self) -> int:
+        """Channels of the operator that are read off; the others tell scalars."""
+        return self.fields
+
+    def channels(self, v: Tensor) -> Tensor:
+        """What the operator is told, (case, channel, ...)."""
         size = math.prod(self.picture)
         picture = v[:, -size:].reshape(len(v), *self.picture)
         told = v[:, :-size].reshape(len(v), -1, *[1] * (len(self.picture) - 1))
-        told = told.expand(-1, -1, *self.picture[1:])
-        with _one_thread(v):
-            found = self.operator(torch.cat([picture, told], dim=1))
-        return found[:, : self.fields], found[:, self.fields :].flatten(2).mean(2), []
+        return torch.cat([picture, told.expand(-1, -1, *self.picture[1:])], dim=1)
+
+    def branched(self, v: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        with one_thread(v):
+            found = self.operator(self.channels(v))
+        return found[:, : self.read_off], found[:, self.read_off :].flatten(2).mean(2), []
 
     def basis(self, x: Tensor, told: Sequence[Tensor]) -> Tensor:
         raise ValueError("expected a network with a trunk, got one from pictures to pictures")
@@ -215,12 +223,12 @@ class GridNet(OperatorNet):
         if counts is not None:
             return self.at(v, x, counts)
         found, h, _ = self.branched(v)
-        return self._read(found, x), self.scalars(h)
+        return self.read(found, x), self.scalars(h)
 
     def at(self, v: Tensor, x: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
         found, h, _ = self.branched(v)
         parts = zip(found, torch.split(x, list(counts)), strict=True)
-        fields = [self._read(image[None], part[None])[0] for image, part in parts]
+        fields = [self.read(image[None], part[None])[0] for image, part in parts]
         return torch.cat(fields), self.scalars(h)
 
     def at_most(
@@ -229,7 +237,7 @@ class GridNet(OperatorNet):
         # A case's picture is made once, however many points are asked for.
         return self.at(v, x, counts)
 
-    def _read(self, found: Tensor, x: Tensor) -> Tensor:
+    def read(self, found: Tensor, x: Tensor) -> Tensor:
         """(case, point, field) of pictures (case, field, ...) at points (case, point, dim)."""
         dim = len(self.low)
         place = 2 * (x[..., :dim] - self.low) / (self.high - self.low) - 1

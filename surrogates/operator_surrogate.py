@@ -27,6 +27,7 @@ from .operator_images import Image
 from .operator_layers import AT_ONCE, OperatorNet
 from .operator_objective import Ends, OperatorObjective, Pack, ends_of
 from .pod_network import told as told_of
+from .sensors import Sensors
 from .signature import Signature, describe
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 from .training import Descent, train
@@ -47,6 +48,7 @@ class OperatorSurrogate(Surrogate):
     derivative: Derivative | None
     descent: Descent
     image: Image | None = None
+    sensors: Sensors | None = None
 
     @abstractmethod
     def network(self, ends: Ends, reading: OperatorReading) -> OperatorNet:
@@ -63,7 +65,7 @@ class OperatorSurrogate(Surrogate):
         every = Samples.pack(samples)
         signature = Signature.of(every)
         check_served(signature)
-        reading = OperatorReading.fit(signature, every, self.trunk, self.image)
+        reading = OperatorReading.fit(signature, every, self.trunk, self.image, self.sensors)
         return self._fitted(reading, None, every, validation, seed, progress)
 
     def adapted(
@@ -140,7 +142,9 @@ class OperatorSurrogate(Surrogate):
 
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
         every = Samples.pack(samples)
-        reading = OperatorReading.fit(Signature.of(every), every, self.trunk, self.image)
+        reading = OperatorReading.fit(
+            Signature.of(every), every, self.trunk, self.image, self.sensors
+        )
         own = Pack.of(reading, every, torch.device("cpu"), self.derivative)
         net, times = self.network(ends_of(own), reading), []
         objective = OperatorObjective(own, None, self.points, 0, self.derivative)

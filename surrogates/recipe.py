@@ -16,6 +16,7 @@ from .graph_options import GROUPS
 from .operator_data import Trunk
 from .operator_derivative import Derivative
 from .operator_images import Image
+from .sensors import Sensors
 from .surrogate import Surrogate
 from .training import Descent
 
@@ -24,6 +25,7 @@ _PLAIN = {
     "descent": Descent,
     "trunk": Trunk,
     "image": Image,
+    "sensors": Sensors,
     "derivative": Derivative,
     "net_flux": NetFlux,
     "gradient_of": GradientOf,

@@ -122,7 +122,7 @@ def test_the_trunk_is_told_of_the_body():
     radius = np.linalg.norm(mesh.points, axis=1)
     mesh = replace(mesh, regions={"body": np.flatnonzero(radius < 0.31)})
     case = Case(mesh, {"p": 1.0}, name="odd")
-    columns = body_fitted(case, "body", mesh.points)
+    columns = body_fitted(case, Trunk(body="body"), mesh.points)
     np.testing.assert_array_equal(columns[mesh.regions["body"], -1], 0.0)
     np.testing.assert_allclose(columns[radius > 0.99, -1], 1.0)
     np.testing.assert_allclose(np.linalg.norm(columns[:, 2:4], axis=1), 0.3, rtol=1e-6)
@@ -193,6 +193,23 @@ def test_derivatives_in_the_loss_are_those_of_the_data(kind):
     assert losses[0] != losses[1]
     with pytest.raises(ValueError, match='expected "least_squares"'):
         Derivative("exact")
+
+
+def test_the_way_from_the_body_to_what_is_far():
+    """A box between the bottom and the top, its sides neither."""
+    mesh = square(9, 0)
+    x, y = mesh.points.T
+    low, high = y.min(), y.max()
+    regions = {"low": np.flatnonzero(y == low), "high": np.flatnonzero(y == high)}
+    case = Case(replace(mesh, regions=regions), {})
+    share = body_fitted(case, Trunk(body="low", far="high"), mesh.points)[:, -1]
+    np.testing.assert_allclose(share, (y - low) / (high - low), atol=1e-9)
+    beside = body_fitted(case, Trunk(body="low"), mesh.points)[:, -1]
+    assert (beside[(x == x.max()) & (y > low)] == 1).all()
+    with pytest.raises(ValueError, match="expected points in the region 'top'"):
+        body_fitted(case, Trunk(body="low", far="top"), mesh.points)
+    with pytest.raises(ValueError, match="expected a body, too"):
+        Trunk(far="high")
 
 
 def test_scalars_alone_empty_regions_and_columns_that_no_derivative_follows():
