@@ -4,6 +4,7 @@ from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
 from .conformal import Conformal
 from .conservation_update import ConservationUpdate, NetFlux, Total
+from .deep_ensemble import DeepEnsemble
 from .deeponet import FNO, GINO, DeepONet, FusionDeepONet, Mionet, MultiTaskDeepONet, PodDeepONet
 from .derived import Derived, GradientOf, WallFlux
 from .ensemble import Ensemble
@@ -36,6 +37,7 @@ __all__ = [
     "Conformal",
     "ConservationUpdate",
     "Contact",
+    "DeepEnsemble",
     "DeepONet",
     "Derivative",
     "Derived",

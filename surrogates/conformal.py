@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -37,6 +37,7 @@ from .cross_validation import split
 from .mmgp import MMGP
 from .signature import Signature
 from .surrogate import Card, Joint, Predictor, Progress, State, Surrogate, Trials, quiet
+from .wrapper import Wrapped, Wrapper
 
 MANY = 500
 HELD = 0.2
@@ -51,7 +52,7 @@ SHARES = 400
 
 
 @dataclass(frozen=True)
-class Conformal(Surrogate):
+class Conformal(Wrapper):
     """`inner` with calibrated intervals, of any level that the number of simulations supports (9
     for 90 %, 19 for 95 %, 99 for 99 %).
 
@@ -67,14 +68,10 @@ class Conformal(Surrogate):
     plus: bool = False
     pointwise: bool = False
 
-    any_mesh: ClassVar[bool] = False
-    transient: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         if self.folds < 2:
             raise ValueError(f"expected at least 2 folds, got {self.folds}")
-        for name in ("any_mesh", "transient", "tolerance"):
-            object.__setattr__(self, name, getattr(self.inner, name))
+        super().__post_init__()
 
     def fit(
         self,
@@ -173,10 +170,9 @@ class Conformal(Surrogate):
 
 
 @dataclass(frozen=True, eq=False)
-class ConformalPredictor(Predictor):
+class ConformalPredictor(Wrapped):
     """`whole` answers; `members` and `calibration` say how wide its intervals are."""
 
-    whole: Predictor
     members: tuple[Predictor, ...]
     calibration: Calibration
 
@@ -191,14 +187,8 @@ class ConformalPredictor(Predictor):
         parts = {"scores": State.nested(scores), "whole": self.whole.state(), **members}
         return State.nested(parts)
 
-    def baselines(self) -> Mapping[str, Predictor]:
-        return self.whole.baselines()
-
     def joint(self, cases: Sequence[Case], output: str) -> Joint | None:
         return self.whole.joint(cases, output)
-
-    def inputs(self, cases: Sequence[Case]) -> np.ndarray | None:
-        return self.whole.inputs(cases)
 
     @property
     def largest_level(self) -> float:

@@ -4,9 +4,8 @@ surrogate answers, by its own uncertainty (ProbConserv; Hansen et al. 2023, arXi
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +20,7 @@ from .conservation import measures
 from .mmgp import MMGP
 from .signature import FieldKind, Signature
 from .surrogate import Card, Predictor, Progress, State, Surrogate, Trials, quiet
+from .wrapper import Wrapped, Wrapper
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Total(Constraint):
 
 
 @dataclass(frozen=True)
-class ConservationUpdate(Surrogate):
+class ConservationUpdate(Wrapper):
     """`inner`, its fields moved until all `constraints` G m = b hold exactly, by
     -S G' (G S G')^-1 (G m - b) with variances S as `inner` tells them (values taken as independent;
     all alike where it tells none). Standard deviations shrink along with it. To be wrapped in
@@ -100,13 +100,6 @@ class ConservationUpdate(Surrogate):
 
     inner: Surrogate = field(default_factory=MMGP)
     constraints: tuple[Constraint, ...] = ()
-
-    any_mesh: ClassVar[bool] = False
-    transient: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        for name in ("any_mesh", "transient", "tolerance"):
-            object.__setattr__(self, name, getattr(self.inner, name))
 
     def fit(
         self,
@@ -144,9 +137,6 @@ class ConservationUpdate(Surrogate):
         whole = self.inner.restore(signature, card, state)
         return ConservationPredictor(self, signature, card, whole)
 
-    def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
-        return self.inner.estimate(samples)
-
     @classmethod
     def tiny(cls) -> ConservationUpdate:
         return cls(NearestCase())
@@ -172,10 +162,8 @@ class _Trials(Trials):
 
 
 @dataclass(frozen=True, eq=False)
-class ConservationPredictor(Predictor):
+class ConservationPredictor(Wrapped):
     """`whole` answers, and its answers are moved."""
-
-    whole: Predictor
 
     def answer(self, cases: Cases, device: str | None) -> Predictions:
         return self._moved(self.whole.answer(cases, device), cases)
@@ -207,16 +195,6 @@ class ConservationPredictor(Predictor):
 
     def state(self) -> State:
         return self.whole.state()
-
-    def baselines(self) -> Mapping[str, Predictor]:
-        return self.whole.baselines()
-
-    def inputs(self, cases: Sequence[Case]) -> np.ndarray | None:
-        return self.whole.inputs(cases)
-
-    @property
-    def largest_level(self) -> float:
-        return self.whole.largest_level
 
 
 def _conserving(

@@ -6,7 +6,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +21,7 @@ from .operator_data import positions
 from .operator_derivative import Stencils, stencils_of
 from .signature import Signature
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
+from .wrapper import Wrapped, Wrapper
 
 
 @dataclass(frozen=True)
@@ -154,19 +154,12 @@ def _facets(case: Case, region: str) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 @dataclass(frozen=True)
-class Derived(Surrogate):
+class Derived(Wrapper):
     """`inner`, which answers, and `quantities` of its answers. Samples must have them: `prepared`
     adds those of their own fields."""
 
     inner: Surrogate = field(default_factory=FusionDeepONet)
     quantities: tuple[Quantity, ...] = ()
-
-    any_mesh: ClassVar[bool] = False
-    transient: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        for name in ("any_mesh", "transient", "tolerance"):
-            object.__setattr__(self, name, getattr(self.inner, name))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -235,10 +228,8 @@ class Derived(Surrogate):
 
 
 @dataclass(frozen=True, eq=False)
-class DerivedPredictor(Predictor):
+class DerivedPredictor(Wrapped):
     """`whole` answers."""
-
-    whole: Predictor
 
     def answer(self, cases: Cases, device: str | None) -> Predictions:
         found = self.whole.answer(cases, device)
@@ -267,12 +258,8 @@ class DerivedPredictor(Predictor):
         own = State({}, self.whole.signature.to_json())
         return State.nested({"whole": self.whole.state(), "signature": own})
 
-    def inputs(self, cases: Sequence[Case]) -> np.ndarray | None:
-        return self.whole.inputs(cases)
-
-    @property
-    def largest_level(self) -> float:
-        return self.whole.largest_level
+    def baselines(self) -> Mapping[str, Predictor]:
+        return {name: replace(self, whole=p) for name, p in self.whole.baselines().items()}
 
 
 def _packed(parts: Sequence[Field], cases: Cases) -> PackedField:

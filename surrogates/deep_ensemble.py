@@ -1,0 +1,107 @@
+"""Several fits of any surrogate from seeds of their own: how far they disagree is what more
+simulations would tell (Lakshminarayanan, Pritzel, Blundell 2017, arXiv:1612.01474)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fieldcast.meshes import Cases, Predictions, Sample
+from fieldcast.meshes.packed import PackedEstimate, Samples
+
+from .deeponet import FusionDeepONet
+from .signature import Signature
+from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
+from .wrapper import Wrapped, Wrapper
+
+
+@dataclass(frozen=True)
+class DeepEnsemble(Wrapper):
+    """`size` times `inner`, each fitted to all simulations, whose mean answers.
+
+    The standard deviation is the spread between the members and, where they tell one, their own.
+    The spread alone is too narrow: `Conformal` calibrates it. `Ensemble` trains POD networks as
+    one, from bootstrap samples.
+    """
+
+    inner: Surrogate = field(default_factory=FusionDeepONet)
+    size: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size < 2:
+            raise ValueError(f"expected at least 2 members, got {self.size}")
+
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        *,
+        validation: Sequence[Sample] | None = None,
+        seed: int = 0,
+        progress: Progress = quiet,
+    ) -> DeepEnsemblePredictor:
+        samples = Samples.pack(samples)
+        seeds = np.random.SeedSequence(seed).generate_state(self.size).tolist()
+        members = []
+        for own in seeds:
+            members.append(
+                self.inner.fit(samples, validation=validation, seed=own, progress=progress)
+            )
+            progress("ensemble", len(members), self.size)
+        first = members[0]
+        card = replace(first.card, fit={**first.card.fit, "members": self.size}, seed=seed)
+        return DeepEnsemblePredictor(self, first.signature, card, first, tuple(members[1:]))
+
+    def restore(self, signature: Signature, card: Card, state: State) -> DeepEnsemblePredictor:
+        found = [self.inner.restore(signature, card, p) for p in state.parts().values()]
+        return DeepEnsemblePredictor(self, signature, card, found[0], tuple(found[1:]))
+
+    def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
+        one = self.inner.estimate(samples)
+        return None if one is None else (self.size * one[0], one[1])
+
+    @classmethod
+    def tiny(cls) -> DeepEnsemble:
+        return cls(FusionDeepONet.tiny(), 2)
+
+
+@dataclass(frozen=True, eq=False)
+class DeepEnsemblePredictor(Wrapped):
+    """`whole` and `others` answer together."""
+
+    others: tuple[Predictor, ...]
+
+    def answer(self, cases: Cases, device: str | None) -> Predictions:
+        return averaged(self.whole.beside(self.others, cases, device))
+
+    def state(self) -> State:
+        members = (self.whole, *self.others)
+        return State.nested({f"member{k:04d}": m.state() for k, m in enumerate(members)})
+
+
+def averaged(members: Sequence[Predictions]) -> Predictions:
+    """The mean of several answers to the same cases, and how they spread."""
+    first, told = members[0], [m.std for m in members if m.std is not None]
+    mean, std = {}, {}
+    for name, f in first.mean.items():
+        values, spread = _moments(
+            [m.mean[name].values for m in members], [s[name].values for s in told]
+        )
+        mean[name], std[name] = replace(f, values=values), replace(f, values=spread)
+    scalars = {}
+    for name, e in first.scalars.items():
+        every = [m.scalars[name] for m in members]
+        own = [e.std for e in every if e.std is not None]
+        scalars[name] = PackedEstimate(*_moments([e.mean for e in every], own), e.unit)
+    return Predictions(first.cases, mean, std, scalars)
+
+
+def _moments(
+    means: Sequence[np.ndarray], own: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of members that tell some of their own, or none."""
+    every = np.stack(means)
+    noise = np.mean(np.square(own), axis=0) if len(own) else 0.0
+    return every.mean(axis=0), np.sqrt(every.var(axis=0, ddof=1) + noise)

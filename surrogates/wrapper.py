@@ -1,0 +1,46 @@
+"""What surrogates around others have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from fieldcast.meshes import Case, Sample
+
+from .surrogate import Predictor, Surrogate
+
+
+class Wrapper(Surrogate):
+    """A recipe around `inner`, which fits the meshes and times that the inner one fits."""
+
+    inner: Surrogate
+
+    any_mesh: ClassVar[bool] = False
+    transient: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in ("any_mesh", "transient", "tolerance"):
+            object.__setattr__(self, name, getattr(self.inner, name))
+
+    def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
+        return self.inner.estimate(samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Wrapped(Predictor):
+    """`whole` answers first."""
+
+    whole: Predictor
+
+    def baselines(self) -> Mapping[str, Predictor]:
+        return self.whole.baselines()
+
+    def inputs(self, cases: Sequence[Case]) -> np.ndarray | None:
+        return self.whole.inputs(cases)
+
+    @property
+    def largest_level(self) -> float:
+        return self.whole.largest_level
