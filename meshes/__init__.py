@@ -13,12 +13,16 @@ from .prediction import Estimate, Normal, Prediction, Trust, Values
 from .sample import Case, Field, Sample, Scalar
 
 if TYPE_CHECKING:
+    from .columns import Columns
+    from .columns_reading import read_columns
+    from .columns_writing import write_columns
     from .folder import Folder, find_cases, read_folder
     from .reading import MeshFile, MeshFileError, Reader, read_case, read_mesh, read_sample
     from .roles import Settings
     from .writing import native_format, write_mesh, write_prediction, write_sample
 
 _LATER = {
+    "Columns": "columns",
     "Folder": "folder",
     "MeshFile": "reading",
     "MeshFileError": "reading",
@@ -27,9 +31,11 @@ _LATER = {
     "find_cases": "folder",
     "native_format": "writing",
     "read_case": "reading",
+    "read_columns": "columns_reading",
     "read_folder": "folder",
     "read_mesh": "reading",
     "read_sample": "reading",
+    "write_columns": "columns_writing",
     "write_mesh": "writing",
     "write_prediction": "writing",
     "write_sample": "writing",
@@ -38,6 +44,7 @@ _LATER = {
 __all__ = [
     "Case",
     "Cases",
+    "Columns",
     "Estimate",
     "Field",
     "Folder",
@@ -57,9 +64,11 @@ __all__ = [
     "find_cases",
     "native_format",
     "read_case",
+    "read_columns",
     "read_folder",
     "read_mesh",
     "read_sample",
+    "write_columns",
     "write_mesh",
     "write_prediction",
     "write_sample",

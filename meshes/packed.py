@@ -8,7 +8,7 @@ once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, TypeVar, overload
 
@@ -68,6 +68,10 @@ class Meshes(_Views[Mesh]):
     def _at(self, i: int) -> Mesh:
         return self.distinct[self.which[i]]
 
+    def taken(self, rows: Int[np.ndarray, " row"]) -> Meshes:
+        """Those of some cases."""
+        return Meshes(self.distinct, self.which[rows])
+
     def offsets(self, on: Location) -> Int[np.ndarray, " bound"]:
         """Where each case begins in an array of all points (or cells), and where the last one
         ends."""
@@ -92,6 +96,13 @@ class PackedField:
             self.values[:, self.offsets[i] : self.offsets[i + 1]], self.unit, self.on, self.part
         )
 
+    def taken(self, rows: Int[np.ndarray, " row"]) -> PackedField:
+        """The field of some cases, packed."""
+        sizes = np.diff(self.offsets)[rows]
+        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        where = np.repeat(self.offsets[rows] - bounds[:-1], sizes) + np.arange(bounds[-1])
+        return replace(self, values=self.values[:, where], offsets=bounds)
+
     def stacked(self) -> Float[np.ndarray, "case time point component"]:
         """All cases in one array, without a copy; for cases of equal length."""
         n = len(self.offsets) - 1
@@ -109,6 +120,10 @@ class PackedScalar:
     def at(self, i: int) -> Scalar:
         """The scalar of case `i`."""
         return Scalar(self.values[i], self.unit)
+
+    def taken(self, rows: Int[np.ndarray, " row"]) -> PackedScalar:
+        """The scalar of some cases, packed."""
+        return replace(self, values=self.values[rows])
 
 
 def _same_names(cases: Sequence[Case], maps: Sequence[Mapping[str, Any]], what: str) -> list[str]:
@@ -210,6 +225,16 @@ class Cases(_Views[Case]):
     def __len__(self) -> int:
         return len(self.meshes[""])
 
+    def taken(self, rows: Int[np.ndarray, " row"]) -> Cases:
+        """Some of the cases, in the order of `rows`, still packed."""
+        return Cases(
+            {part: m.taken(rows) for part, m in self.meshes.items()},
+            {name: s.taken(rows) for name, s in self.parameters.items()},
+            {name: f.taken(rows) for name, f in self.fields.items()},
+            self.times,
+            tuple(self.names[i] for i in rows) if self.names else (),
+        )
+
     def _at(self, i: int) -> Case:
         return Case(
             self.meshes[""][i],
@@ -245,6 +270,14 @@ class Samples(_Views[Sample]):
 
     def __len__(self) -> int:
         return len(self.cases)
+
+    def taken(self, rows: Int[np.ndarray, " row"]) -> Samples:
+        """Some of the samples, in the order of `rows`, still packed."""
+        return Samples(
+            self.cases.taken(rows),
+            {name: f.taken(rows) for name, f in self.fields.items()},
+            {name: s.taken(rows) for name, s in self.scalars.items()},
+        )
 
     def _at(self, i: int) -> Sample:
         return Sample(
