@@ -2,6 +2,7 @@
 
 from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
+from .column_network import ColumnNetwork, RandomizedPrior
 from .conformal import Conformal
 from .conservation_update import ConservationUpdate, NetFlux, Total
 from .deep_ensemble import DeepEnsemble
@@ -34,6 +35,7 @@ __all__ = [
     "FNO",
     "GINO",
     "MMGP",
+    "ColumnNetwork",
     "Conformal",
     "ConservationUpdate",
     "Contact",
@@ -61,6 +63,7 @@ __all__ = [
     "PodNetwork",
     "PodRidge",
     "Predictor",
+    "RandomizedPrior",
     "Reach",
     "Rollout",
     "Sensors",

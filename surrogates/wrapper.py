@@ -18,11 +18,10 @@ class Wrapper(Surrogate):
 
     inner: Surrogate
 
-    any_mesh: ClassVar[bool] = False
     transient: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("any_mesh", "transient", "tolerance"):
+        for name in ("any_mesh", "one_numbering", "transient", "tolerance"):
             object.__setattr__(self, name, getattr(self.inner, name))
 
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
