@@ -36,6 +36,7 @@ def read_columns(
     source: Any,
     variables: Mapping[str, str],
     *,
+    names: Mapping[str, str] | None = None,
     pressure: bool = True,
     top_down: bool = True,
 ) -> Columns:
@@ -46,6 +47,7 @@ def read_columns(
         variables: by name or standard name, with the pint unit that each is wanted in ("": as
             stated). Those with a vertical dimension become fields, others parameters; all other
             dimensions are flattened into columns.
+        names: what some of the variables are called in the cases, such as {"T": "air_temperature"}.
         pressure: add `air_pressure` (and `air_pressure_on_interface_levels`) [Pa] of hybrid levels,
             by their `formula_terms`.
         top_down: levels from the top of the atmosphere down, else from the surface up.
@@ -59,7 +61,8 @@ def read_columns(
         axis = _Vertical.of(data, list(taken.values()))
         arrays, units = {}, {}
         for name, array in taken.items():
-            arrays[name], units[name] = _converted(name, array, variables[name])
+            label = (names or {}).get(name, name)
+            arrays[label], units[label] = _converted(name, array, variables[name])
         if pressure:
             for name, array in axis.pressures(data).items():
                 arrays[name], units[name] = array, "Pa"
