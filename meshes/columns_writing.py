@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,8 @@ def write_columns(
         raise ValueError(
             f"expected predictions of the {len(columns)} columns, got {len(predictions)}"
         )
+    if columns.frame is None:
+        columns = replace(columns, frame=xarray.Dataset())
     frame = _coordinates(columns)
     for values in (members or {}).values():
         frame[MEMBER] = _numbers(len(values))

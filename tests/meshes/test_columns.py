@@ -189,6 +189,28 @@ def test_unlike_predictions_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_one_column_and_columns_made_by_hand(tmp_path):
+    one = read_columns(grid().isel(time=0, lat=1, lon=2, drop=True), {"T": "K"})
+    assert (len(one), one.dims, one.place(0)) == (1, {}, "")
+    write_columns(tmp_path / "one.nc", one, answered(one))
+    cases = column_cases(line_mesh(np.arange(3.0)), {"T": level_field(np.ones((4, 3)), "K")})
+    made = Columns(cases, {"column": 4}, "lev")
+    write_columns(tmp_path / "made.nc", made, answered(made))
+    for name, dims in (("one", ("lev",)), ("made", ("lev", "column"))):
+        with xarray.open_dataset(tmp_path / f"{name}.nc") as back:
+            assert set(back[HEATING].dims) == set(dims)
+
+
+def test_files_that_are_not_netcdf_are_refused(tmp_path):
+    hybrid().to_netcdf(tmp_path / "whole.nc")
+    content = (tmp_path / "whole.nc").read_bytes()
+    (tmp_path / "cut.nc").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.nc").write_text("lev, T")
+    for name in ("cut.nc", "text.nc", "absent.nc"):
+        with pytest.raises(ValueError, match=f"{name}|netCDF"):
+            read_columns(tmp_path / name, {"T": "K"})
+
+
 def checked(path: Path, suite: str, criteria: str) -> str:
     checker = Path(sys.executable).with_name("compliance-checker")
     if not checker.exists():
