@@ -223,7 +223,8 @@ def checked(path: Path, suite: str, criteria: str) -> str:
 
 @pytest.mark.parametrize("suite", ["cf:1.8", "cf:1.11"])
 def test_written_files_pass_the_compliance_checker(tmp_path, suite):
-    columns = read_columns(grid(), {"T": "K"})
+    named = grid().rename(lat="latitude", lon="x") if suite == "cf:1.8" else grid()
+    columns = read_columns(named, {"T": "K"})
     predictions = answered(columns)
     members = {HEATING: np.stack([level_values(predictions.mean[HEATING])] * 3)}
     write_columns(tmp_path / "members.nc", columns, predictions, members=members)
@@ -270,7 +271,7 @@ def test_taken_samples_are_the_same(plates):
     assert [s.id for s in packed.taken(rows)] == [plates[i].id for i in rows]
 
 
-def test_cam_columns():
+def test_cam_columns(tmp_path):
     path = DATA / "cam_scam" / "scam_gateIII_215_YOG_testing.cam.h1.1974-08-30-00000.nc"
     if not path.is_file():
         pytest.skip("expected the data set cam_scam in FIELDCAST_DATA")
@@ -279,5 +280,8 @@ def test_cam_columns():
     assert found.dims == {"time": 151, "lat": 1, "lon": 1}
     assert len(found.cases[0].mesh.points) == 32
     assert 0.5 < level_values(found.cases.fields["RELHUM"])[:, -1].mean() < 1.0
+    said = Predictions(found.cases, {HEATING: found.cases.fields["ZMDT"]})
+    write_columns(tmp_path / "out.nc", found, said)
+    assert "All tests passed!" in checked(tmp_path / "out.nc", "cf:1.11", "strict")
     with pytest.raises(ValueError, match=r"PS.*pressure=False"):
         read_columns(path, wanted)
