@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ HYBRID = "atmosphere_hybrid_sigma_pressure_coordinate"
 TERMS = ({"a", "b", "p0", "ps"}, {"ap", "b", "ps"})
 P0 = 1e5
 """The pressure that levels are counted in [Pa]."""
+PLACES = {"lat": "latitude", "lon": "longitude", "time": "time"}
+_DEGREES = re.compile(r"degrees?_?(north|east|N|E)$")
 _VERTICAL_NAMES = {"lev", "ilev", "level", "plev", "layer", "height", "altitude"}
 _VERTICAL_NAMES |= {"mid_levels", "interface_levels"}
 
@@ -36,6 +39,7 @@ def read_columns(
     source: Any,
     variables: Mapping[str, str],
     *,
+    names: Mapping[str, str] | None = None,
     pressure: bool = True,
     top_down: bool = True,
 ) -> Columns:
@@ -46,6 +50,7 @@ def read_columns(
         variables: by name or standard name, with the pint unit that each is wanted in ("": as
             stated). Those with a vertical dimension become fields, others parameters; all other
             dimensions are flattened into columns.
+        names: what some of the variables are called in the cases, such as {"T": "air_temperature"}.
         pressure: add `air_pressure` (and `air_pressure_on_interface_levels`) [Pa] of hybrid levels,
             by their `formula_terms`.
         top_down: levels from the top of the atmosphere down, else from the surface up.
@@ -59,7 +64,8 @@ def read_columns(
         axis = _Vertical.of(data, list(taken.values()))
         arrays, units = {}, {}
         for name, array in taken.items():
-            arrays[name], units[name] = _converted(name, array, variables[name])
+            label = (names or {}).get(name, name)
+            arrays[label], units[label] = _converted(name, array, variables[name])
         if pressure:
             for name, array in axis.pressures(data).items():
                 arrays[name], units[name] = array, "Pa"
@@ -342,5 +348,16 @@ def _frame(data: Any, dims: Mapping[str, int], axis: _Vertical) -> Any:
 
 
 def _is_place(name: Any, variable: Any, own: set[str]) -> bool:
-    place = variable.attrs.get("standard_name") in ("latitude", "longitude", "cell_area", "time")
-    return (place or name in ("lat", "lon", "area")) and set(variable.dims) <= own
+    place = place_of(name, variable.attrs) or name == "area"
+    return bool(place) and set(variable.dims) <= own
+
+
+def place_of(name: Any, attrs: Mapping[str, Any]) -> str:
+    """ "latitude", "longitude" or "time" (CF 4), by standard name, unit or usual name; "" for
+    others."""
+    standard = attrs.get("standard_name", "")
+    if standard in PLACES.values():
+        return str(standard)
+    if found := _DEGREES.match(str(attrs.get("units", ""))):
+        return "latitude" if found[1][0] in "nN" else "longitude"
+    return PLACES.get(str(name), "")

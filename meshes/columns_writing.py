@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .columns import Columns, level_values
-from .columns_reading import HYBRID, P0, formula_terms, hybrid_terms
+from .columns_reading import HYBRID, P0, formula_terms, hybrid_terms, place_of
 from .packed import Predictions
 from .units import to_cf
 
@@ -45,7 +45,6 @@ STANDARD_NAMES = frozenset(
 """Names of outputs that are standard names of CF, too."""
 MEMBER = "realization"
 _AXES = {"latitude": "Y", "longitude": "X", "time": "T"}
-_PLACES = {"lat": "latitude", "lon": "longitude", "time": "time"}
 _DEGREES = {"latitude": "degrees_north", "longitude": "degrees_east"}
 
 
@@ -84,6 +83,8 @@ def write_columns(
         raise ValueError(
             f"expected predictions of the {len(columns)} columns, got {len(predictions)}"
         )
+    if columns.frame is None:
+        columns = replace(columns, frame=xarray.Dataset())
     frame = _coordinates(columns)
     for values in (members or {}).values():
         frame[MEMBER] = _numbers(len(values))
@@ -201,7 +202,7 @@ def _horizontal(columns: Columns) -> set[str]:
     """The dimensions that latitudes and longitudes lie along."""
     along = set()
     for name, variable in columns.frame.variables.items():
-        if _PLACES.get(str(name), variable.attrs.get("standard_name")) in _DEGREES:
+        if place_of(name, variable.attrs) in _DEGREES:
             along |= {str(d) for d in variable.dims}
     return along & set(columns.dims)
 
@@ -209,8 +210,12 @@ def _horizontal(columns: Columns) -> set[str]:
 def _coordinates(columns: Columns) -> dict[str, Any]:
     """Those of the file read, with what CF asks of them, and of members and levels."""
     found = {str(name): data.copy() for name, data in columns.frame.variables.items()}
+    bounds = {data.attrs.get("bounds") for data in found.values()}
     for name, variable in found.items():
-        standard = _PLACES.get(name, variable.attrs.get("standard_name", ""))
+        if name in bounds:
+            variable.attrs = {}  # those of what they bound
+            continue
+        standard = place_of(name, variable.attrs)
         if standard in _AXES:
             variable.attrs |= {"standard_name": standard, "long_name": standard}
         if standard in _DEGREES:
@@ -256,7 +261,6 @@ def _hybrid_levels(columns: Columns, found: dict[str, Any]) -> None:
         # Read without pressures: which pressure a level has is not known.
         for key in ("formula_terms", "standard_name"):
             attrs.pop(key, None)
-        attrs["units"] = "1"
         return
     for name in formula_terms(columns.frame, level).values():
         found.pop(name)

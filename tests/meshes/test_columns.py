@@ -189,6 +189,28 @@ def test_unlike_predictions_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_one_column_and_columns_made_by_hand(tmp_path):
+    one = read_columns(grid().isel(time=0, lat=1, lon=2, drop=True), {"T": "K"})
+    assert (len(one), one.dims, one.place(0)) == (1, {}, "")
+    write_columns(tmp_path / "one.nc", one, answered(one))
+    cases = column_cases(line_mesh(np.arange(3.0)), {"T": level_field(np.ones((4, 3)), "K")})
+    made = Columns(cases, {"column": 4}, "lev")
+    write_columns(tmp_path / "made.nc", made, answered(made))
+    for name, dims in (("one", ("lev",)), ("made", ("lev", "column"))):
+        with xarray.open_dataset(tmp_path / f"{name}.nc") as back:
+            assert set(back[HEATING].dims) == set(dims)
+
+
+def test_files_that_are_not_netcdf_are_refused(tmp_path):
+    hybrid().to_netcdf(tmp_path / "whole.nc")
+    content = (tmp_path / "whole.nc").read_bytes()
+    (tmp_path / "cut.nc").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.nc").write_text("lev, T")
+    for name in ("cut.nc", "text.nc", "absent.nc"):
+        with pytest.raises(ValueError, match=f"{name}|netCDF"):
+            read_columns(tmp_path / name, {"T": "K"})
+
+
 def checked(path: Path, suite: str, criteria: str) -> str:
     checker = Path(sys.executable).with_name("compliance-checker")
     if not checker.exists():
@@ -201,7 +223,8 @@ def checked(path: Path, suite: str, criteria: str) -> str:
 
 @pytest.mark.parametrize("suite", ["cf:1.8", "cf:1.11"])
 def test_written_files_pass_the_compliance_checker(tmp_path, suite):
-    columns = read_columns(grid(), {"T": "K"})
+    named = grid().rename(lat="latitude", lon="x") if suite == "cf:1.8" else grid()
+    columns = read_columns(named, {"T": "K"})
     predictions = answered(columns)
     members = {HEATING: np.stack([level_values(predictions.mean[HEATING])] * 3)}
     write_columns(tmp_path / "members.nc", columns, predictions, members=members)
@@ -248,7 +271,7 @@ def test_taken_samples_are_the_same(plates):
     assert [s.id for s in packed.taken(rows)] == [plates[i].id for i in rows]
 
 
-def test_cam_columns():
+def test_cam_columns(tmp_path):
     path = DATA / "cam_scam" / "scam_gateIII_215_YOG_testing.cam.h1.1974-08-30-00000.nc"
     if not path.is_file():
         pytest.skip("expected the data set cam_scam in FIELDCAST_DATA")
@@ -257,5 +280,8 @@ def test_cam_columns():
     assert found.dims == {"time": 151, "lat": 1, "lon": 1}
     assert len(found.cases[0].mesh.points) == 32
     assert 0.5 < level_values(found.cases.fields["RELHUM"])[:, -1].mean() < 1.0
+    said = Predictions(found.cases, {HEATING: found.cases.fields["ZMDT"]})
+    write_columns(tmp_path / "out.nc", found, said)
+    assert "All tests passed!" in checked(tmp_path / "out.nc", "cf:1.11", "strict")
     with pytest.raises(ValueError, match=r"PS.*pressure=False"):
         read_columns(path, wanted)
