@@ -22,6 +22,7 @@ from .graph_options import (
 from .graph_transformer import GraphTransformer
 from .mesh_graph_net import MeshGraphNet
 from .mmgp import MMGP
+from .multi_fidelity import MultiFidelity
 from .operator_data import Trunk
 from .operator_derivative import Derivative
 from .operator_images import Image
@@ -55,6 +56,7 @@ __all__ = [
     "MeanField",
     "MeshGraphNet",
     "Mionet",
+    "MultiFidelity",
     "MultiNode",
     "MultiTaskDeepONet",
     "NearestCase",

@@ -59,6 +59,10 @@ class ColumnReading:
         varies = rows[1].std(axis=0) > STILL * np.abs(outputs.shift)
         return replace(found, inputs=inputs, outputs=outputs, varies=varies)
 
+    def rescaled(self, samples: Samples) -> ColumnReading:
+        """With the scales of other samples' inputs."""
+        return replace(self, inputs=Scaling.of([self.raw_inputs(samples.cases)]))
+
     def check(self, cases: Cases) -> None:
         """Raise a ValueError for meshes with other cells than those of the training set."""
         meshes = cases.meshes[""]

@@ -173,10 +173,9 @@ class Parted:
         """By a reading that is known."""
         x, y = rows_of(reading, every)
         if validation is not None:
-            kept = Samples.pack(
-                [replace(s, case=reading.signature.checked(s.case)) for s in validation]
-            )
-            return cls(every, reading, x, y, rows_of(reading, kept) if len(kept) else None)
+            checked = [replace(s, case=reading.signature.checked(s.case)) for s in validation]
+            kept = rows_of(reading, Samples.pack(checked)) if checked else None
+            return cls(every, reading, x, y, kept)
         own, held = held_rows(len(every), seed)
         kept_rows = (x[held], y[held]) if held else None
         return cls(every, reading, x[own], y[own], kept_rows)
@@ -204,9 +203,14 @@ class ColumnObjective(Objective):
         return self.rows.shape[1]
 
     def loss(self, module: nn.Module, rows: Tensor) -> Tensor:
-        own = self.rows[:, rows]
+        x, y = self.drawn(rows)
         # As many times as there are members: each then steps as if it were alone.
-        return nn.functional.mse_loss(module(self.x[own]), self.y[own]) * len(self.rows)
+        return nn.functional.mse_loss(module(x), y) * len(self.rows)
+
+    def drawn(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and outputs of a batch, (member, case, column)."""
+        own = self.rows[:, rows]
+        return self.x[own], self.y[own]
 
     def error(self, module: nn.Module) -> float:
         if self.held is None:
@@ -267,7 +271,7 @@ class ColumnPredictor(Predictor):
     """Trained networks side by side; their spread counts `widening` times."""
 
     reading: ColumnReading
-    net: RandomizedPriorNet
+    net: nn.Module
     widening: float
     features: Features
     guard: Guard
@@ -288,7 +292,7 @@ class ColumnPredictor(Predictor):
             every = net(x[None]).cpu().numpy().astype(float)
         return [self.reading.answer(packed, mean, None) for mean in every]
 
-    def _placed(self, cases: Cases, device: str | None) -> tuple[RandomizedPriorNet, Tensor]:
+    def _placed(self, cases: Cases, device: str | None) -> tuple[nn.Module, Tensor]:
         where = torch.device(device or "cpu")
         rows = self.reading.inputs(self.reading.raw_inputs(cases))
         return self.net.to(where), torch.as_tensor(rows, dtype=torch.float32).to(where)

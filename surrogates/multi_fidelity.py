@@ -1,0 +1,197 @@
+"""Many cheap simulations beside few dear ones: a surrogate of the cheap ones is asked first, one of
+the dear ones is told what it says.
+
+Any two surrogates are fitted one after the other. Two `RandomizedPrior`s learn together, as one
+batched network, and each member of the dear one is told by its own member of the cheap one (Bhouri,
+Peng, Pritchard, Gentine 2023, arXiv:2309.10231).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from fieldcast.meshes import Cases, Predictions, Sample, Samples
+from fieldcast.meshes.packed import PackedEstimate, PackedField, PackedScalar
+
+from .column_network import RandomizedPrior
+from .multi_fidelity_columns import Joint
+from .signature import Signature
+from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
+
+COMPOSITIONS = ("lf_only", "concat", "residual")
+"""What the dear surrogate is told: what the cheap one says alone; that beside the case; or both,
+and it learns the rest of a straight line through what the cheap one says."""
+
+
+@dataclass(frozen=True)
+class MultiFidelity(Surrogate):
+    """`high` told by `low`. Of two `RandomizedPrior`s the loss of the cheap simulations counts
+    `alpha` times, and with `stop_gradient` that of the dear ones does not change `low`."""
+
+    one_numbering: ClassVar[bool] = True
+    tolerance: ClassVar[float] = 1e-5
+
+    low: Surrogate = field(default_factory=RandomizedPrior)
+    high: Surrogate = field(default_factory=RandomizedPrior)
+    composition: str = "concat"
+    stop_gradient: bool = True
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        inner = self.low, self.high
+        marks = {
+            "any_mesh": all(s.any_mesh for s in inner),
+            "one_numbering": any(s.one_numbering for s in inner),
+            "tolerance": max(s.tolerance for s in inner),
+        }
+        for name, value in marks.items():
+            object.__setattr__(self, name, value)
+        if self.composition not in COMPOSITIONS or self.alpha <= 0:
+            raise ValueError(
+                'expected the composition "lf_only", "concat" or "residual" and a positive alpha, '
+                f"got {self.composition!r} and {self.alpha}"
+            )
+
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        *,
+        validation: Sequence[Sample] | None = None,
+        seed: int = 0,
+        progress: Progress = quiet,
+        cheap: Sequence[Sample] | None = None,
+    ) -> Predictor:
+        """Learn from the dear `samples` and the `cheap` ones (the same where there are none)."""
+        dear = Samples.pack(samples)
+        few = dear if cheap is None else Samples.pack(cheap)
+        if isinstance(self.low, RandomizedPrior) and isinstance(self.high, RandomizedPrior):
+            return self._joint.fit(self, (dear, few), validation, seed, progress)
+        low = self.low.fit(few, seed=seed, progress=progress)
+        told = Told(self.composition, low, {})
+        if self.composition == "residual":
+            told = replace(told, lines=told.fitted(dear))
+        held = None
+        if validation is not None:
+            held = told.samples(Samples.pack(validation)) if len(validation) else validation
+        high = self.high.fit(told.samples(dear), validation=held, seed=seed, progress=progress)
+        card = Card(high.card.training, {"low": dict(low.card.fit), **high.card.fit}, seed=seed)
+        return MultiFidelityPredictor(self, Signature.of(dear), card, told, high)
+
+    @property
+    def _joint(self) -> Joint:
+        if not isinstance(self.low, RandomizedPrior) or not isinstance(self.high, RandomizedPrior):
+            raise TypeError("expected two RandomizedPriors")
+        return Joint(self.low, self.high, self.composition, self.stop_gradient, self.alpha)
+
+    def restore(self, signature: Signature, card: Card, state: State) -> Predictor:
+        parts = state.parts()
+        if "joint" in parts:
+            return self._joint.restored(self, signature, card, parts["joint"])
+        own = {name: Signature.from_json(parts[f"{name} signature"].values) for name in PAIR}
+        low = self.low.restore(own["low"], Card(seed=card.seed), parts["low"])
+        high = self.high.restore(own["high"], Card(seed=card.seed), parts["high"])
+        lines = {k: (float(a), float(b)) for k, (a, b) in parts["lines"].values.items()}
+        told = Told(self.composition, low, lines)
+        return MultiFidelityPredictor(self, signature, card, told, high)
+
+    def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
+        found = [s.estimate(samples) for s in (self.low, self.high)]
+        if any(part is None for part in found):
+            return None
+        return sum(p[0] for p in found if p), max(p[1] for p in found if p)
+
+    @classmethod
+    def tiny(cls) -> MultiFidelity:
+        return cls(RandomizedPrior.tiny(), RandomizedPrior.tiny())
+
+
+PAIR = ("low", "high")
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """How cases tell the dear surrogate what `low` says: `lines` (slope, offset) by output, of what
+    is taken off its truth."""
+
+    composition: str
+    low: Predictor
+    lines: Mapping[str, tuple[float, float]]
+
+    def cases(self, cases: Cases, said: Predictions) -> Cases:
+        """With what `low` says as known fields and parameters, alone or beside their own."""
+        fields = {f"low {k}": f for k, f in said.mean.items()}
+        numbers = {f"low {k}": PackedScalar(e.mean, e.unit) for k, e in said.scalars.items()}
+        if self.composition != "lf_only":
+            fields = {**cases.fields, **fields}
+            numbers = {**cases.parameters, **numbers}
+        return replace(cases, fields=fields, parameters=numbers)
+
+    def samples(self, samples: Samples) -> Samples:
+        """To be learnt from."""
+        said = self.low.predict(samples.cases)
+        fields, scalars = dict(samples.fields), dict(samples.scalars)
+        for name, (slope, offset) in self.lines.items():
+            if name in fields:
+                values = fields[name].values - slope * said.mean[name].values - offset
+                fields[name] = replace(fields[name], values=values)
+            else:
+                values = scalars[name].values - slope * said.scalars[name].mean - offset
+                scalars[name] = replace(scalars[name], values=values)
+        return Samples(self.cases(samples.cases, said), fields, scalars)
+
+    def fitted(self, samples: Samples) -> dict[str, tuple[float, float]]:
+        """Straight lines through what `low` says, by least squares, of each output that both
+        have."""
+        said = self.low.predict(samples.cases)
+        pairs = {
+            name: (said.mean[name].values, f.values)
+            for name, f in samples.fields.items()
+            if name in said.mean
+        }
+        pairs |= {
+            name: (said.scalars[name].mean, s.values)
+            for name, s in samples.scalars.items()
+            if name in said.scalars
+        }
+        lines = {}
+        for name, (x, y) in pairs.items():
+            gap = x - x.mean()
+            slope = float((gap * (y - y.mean())).sum() / max(float((gap * gap).sum()), 1e-300))
+            lines[name] = slope, float(y.mean() - slope * x.mean())
+        return lines
+
+    def back(self, found: Predictions, said: Predictions) -> Predictions:
+        """With the lines added."""
+        mean: dict[str, PackedField] = dict(found.mean)
+        scalars: dict[str, PackedEstimate] = dict(found.scalars)
+        for name, (slope, offset) in self.lines.items():
+            if name in mean:
+                values = mean[name].values + slope * said.mean[name].values + offset
+                mean[name] = replace(mean[name], values=values)
+            else:
+                e = scalars[name]
+                values = e.mean + slope * said.scalars[name].mean + offset
+                scalars[name] = replace(e, mean=values)
+        return replace(found, mean=mean, scalars=scalars)
+
+
+@dataclass(frozen=True, eq=False)
+class MultiFidelityPredictor(Predictor):
+    """The low one answers, the high one is told."""
+
+    told: Told
+    high: Predictor
+
+    def answer(self, cases: Cases, device: str | None) -> Predictions:
+        said = self.told.low.answer(cases, device)
+        found = self.high.answer(self.told.cases(cases, said), device)
+        return replace(self.told.back(found, said), cases=cases)
+
+    def state(self) -> State:
+        low = self.told.low
+        signatures = {"low": low.signature, "high": self.high.signature}
+        own = {f"{name} signature": State({}, s.to_json()) for name, s in signatures.items()}
+        lines = State({}, {k: list(line) for k, line in self.told.lines.items()})
+        return State.nested({"low": low.state(), "high": self.high.state(), "lines": lines, **own})
