@@ -2,11 +2,13 @@
 
 from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
+from .closures import closure
 from .conformal import Conformal
 from .conservation_update import ConservationUpdate, NetFlux, Total
 from .deeponet import FNO, GINO, DeepONet, FusionDeepONet, Mionet, MultiTaskDeepONet, PodDeepONet
 from .derived import Derived, GradientOf, WallFlux
 from .ensemble import Ensemble
+from .field_networks import RingFNO, StencilNetwork
 from .gp import Training
 from .graph_options import (
     Contact,
@@ -24,6 +26,8 @@ from .operator_data import Trunk
 from .operator_derivative import Derivative
 from .operator_images import Image
 from .pod_network import PodNetwork
+from .polynomial import Polynomial
+from .red_noise import Autoregressive
 from .rollout import Rollout
 from .sensors import Sensors
 from .surrogate import Differentiable, Predictor, Surrogate
@@ -33,6 +37,7 @@ __all__ = [
     "FNO",
     "GINO",
     "MMGP",
+    "Autoregressive",
     "Conformal",
     "ConservationUpdate",
     "Contact",
@@ -58,16 +63,20 @@ __all__ = [
     "PodDeepONet",
     "PodNetwork",
     "PodRidge",
+    "Polynomial",
     "Predictor",
     "Reach",
+    "RingFNO",
     "Rollout",
     "Sensors",
     "Slices",
+    "StencilNetwork",
     "Surrogate",
     "Temporal",
     "Total",
     "Training",
     "Trunk",
     "WallFlux",
+    "closure",
     "load",
 ]
