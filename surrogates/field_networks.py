@@ -18,6 +18,7 @@ from fieldcast.meshes import Mesh
 
 from .field_map import PLACES, FieldMap, Frames, PointMap, averaged
 from .networks import Dense
+from .operator_images import one_thread
 from .pod_network import told
 from .surrogate import Progress
 from .training import Descent, Objective, train
@@ -142,6 +143,12 @@ class Around(PointMap):
         super().__init__()
         self.inner, self.inputs = inner, inputs
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Of tensors alone."""
+        found = super().state_dict(*args, **kwargs)
+        # neuraloperator adds its settings to the weights.
+        return {k: v for k, v in found.items() if not k.endswith("_metadata")}
+
     def places(self, mesh: Mesh) -> Int[Tensor, "point _"]:
         order = around(mesh)
         return torch.as_tensor(np.stack([order, np.argsort(order)], axis=1))
@@ -151,7 +158,8 @@ class Around(PointMap):
     ) -> Float[Tensor, "frame point output"]:
         if not self.inputs:
             x = x.new_zeros(*x.shape[:2], 1)
-        found: Tensor = self.inner(x[:, places[:, 0]].mT)
+        with one_thread(x):
+            found: Tensor = self.inner(x[:, places[:, 0]].mT)
         return found.mT[:, places[:, 1]]
 
 

@@ -62,8 +62,7 @@ class Polynomial(FieldMap):
 
 def _rows(terms: Tensor, frames: Frames, k: int, on: str) -> tuple[np.ndarray, np.ndarray]:
     """Both sides of the equations of a place."""
-    y = frames.y[k].numpy()
-    return averaged(frames.mesh, terms, on).flatten(0, 1).numpy(), y.reshape(-1, y.shape[2])
+    return averaged(frames.mesh, terms, on).flatten(0, 1).numpy(), frames.y[k].flatten(0, 1).numpy()
 
 
 class Monomials(PointMap):
