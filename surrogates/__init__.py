@@ -31,6 +31,7 @@ from .red_noise import Autoregressive
 from .rollout import Rollout
 from .sensors import Sensors
 from .surrogate import Differentiable, Predictor, Surrogate
+from .tendency import Tendency
 from .training import Descent
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "StencilNetwork",
     "Surrogate",
     "Temporal",
+    "Tendency",
     "Total",
     "Training",
     "Trunk",
