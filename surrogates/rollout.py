@@ -72,13 +72,13 @@ class Rollout(Surrogate):
         own, held = plan.parted(whole, validation, seed)
         every = Samples.pack(own)
         start = step = None
+        pairs = self._learned(plan, every) if len(signature.times) > 1 else []
         first = plan.firsts(every)
         if first is not None:
             chosen = plan.firsts(held) or []
             start = self.step.fit(first, validation=chosen, seed=seed, progress=progress)
-        if len(signature.times) > 1:
-            chosen = self._learned(plan, held)
-            step = self._fitted(plan, self._learned(plan, every), chosen, seed, progress)
+        if pairs:
+            step = self._fitted(plan, pairs, self._learned(plan, held), seed, progress)
         fits = {"start": start, "step": step}
         told = {name: dict(p.card.fit) for name, p in fits.items() if p is not None}
         card = Card(describe(whole), {**told, "step_seconds": plan.size}, seed=seed)
