@@ -73,6 +73,8 @@ class _Asked:
 def _mapped(predictor: FieldMapPredictor, case: Case, output: str) -> Callable[[Values], Values]:
     """The map alone, all that does not change done before."""
     reading, net = predictor.reading, predictor.net.to("cpu")
+    if 0 not in reading.used:
+        raise ValueError("expected a predictor fitted to known fields that vary, got one constant")
     packed = Cases.pack([case])
     template = reading.told(packed, Group(case.mesh, np.zeros(1, dtype=int), 1))[0]
     template = template.to(net.precision)

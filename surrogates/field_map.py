@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fieldcast.meshes import Cases, Mesh, Predictions, Sample, Samples
 from fieldcast.meshes.packed import PackedEstimate, PackedField, PackedScalar
 
-from .case_data import Scaling, described, place, split_samples
+from .case_data import STILL, Scaling, described, place, split_samples
 from .features import Features
 from .guard import Guard
 from .operator_surrogate import load_weights, weights_of
@@ -132,17 +132,19 @@ class Frames:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """How cases become numbers: `inputs` columns, known fields and then parameters, and `outputs`
-    columns for each of `PLACES`, with their scalings."""
+    """How cases become numbers: columns of inputs, known fields and then parameters, of which those
+    `used` vary in the training set, and `outputs` columns for each of `PLACES`, with their
+    scalings."""
 
     signature: Signature
+    used: Int[np.ndarray, " input"]
     inward: Scaling
     outward: tuple[Scaling, ...]
 
     @property
     def inputs(self) -> int:
         """How many."""
-        return len(self.inward.shift)
+        return len(self.used)
 
     @property
     def outputs(self) -> list[int]:
@@ -159,7 +161,9 @@ class Reading:
             chosen = [samples.fields[k] for k in named(signature, on)] if on else []
             columns = _columns(chosen) if on else _tables(samples.scalars.values())
             outward.append(_joint(columns))
-        return cls(signature, _joint(inward), tuple(outward))
+        vary = [np.ptp(c, axis=0) > STILL * np.abs(c).max(axis=0) for c in inward]
+        used = np.flatnonzero(np.concatenate([np.zeros(0, dtype=bool), *vary]))
+        return cls(signature, used, _joint(inward), tuple(outward))
 
     def frames(self, samples: Samples) -> list[Frames]:
         """Of each distinct mesh."""
@@ -178,12 +182,13 @@ class Reading:
         """The inputs of the cases of one mesh, standardised."""
         parts = [group.taken(cases.fields[name]) for name in self.signature.known]
         parts += [group.spread(cases.parameters[name]) for name in self.signature.parameters]
-        return _standardised(parts, self.inward, group, "point")
+        return _standardised(parts, self.inward, group, "point")[:, :, self.used]
 
     def state(self) -> State:
         """For `restored`."""
         scalings = {"in": self.inward, **{f"out {p}": s for p, s in self._outward()}}
-        return State.nested({k: s.state() for k, s in scalings.items()})
+        own = {"used": State({"used": self.used})}
+        return State.nested({k: s.state() for k, s in scalings.items()} | own)
 
     def _outward(self) -> list[tuple[str, Scaling]]:
         return list(zip(PLACES, self.outward, strict=True))
@@ -191,8 +196,10 @@ class Reading:
     @classmethod
     def restored(cls, signature: Signature, state: State) -> Reading:
         """From `state`."""
-        parts = {k: Scaling.restored(s) for k, s in state.parts().items()}
-        return cls(signature, parts["in"], tuple(parts[f"out {p}"] for p in PLACES))
+        inward, *outward = (
+            Scaling.restored(state.part(k)) for k in ("in", *(f"out {p}" for p in PLACES))
+        )
+        return cls(signature, state.part("used").arrays["used"], inward, tuple(outward))
 
 
 def frame_signature(samples: Samples) -> Signature:

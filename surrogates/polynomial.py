@@ -48,7 +48,7 @@ class Polynomial(FieldMap):
         for k, on in enumerate(PLACES):
             sides = [_rows(net.terms(f.x), f, k, on) for f in every]
             terms, y = (np.concatenate(side) for side in zip(*sides, strict=True))
-            # Inputs that do not vary are 0: the shortest solution leaves them out.
+            # The shortest solution, where cases are fewer than terms.
             weight = np.linalg.lstsq(terms, y, rcond=None)[0]
             columns.append(weight)
             error.append(np.square(y - terms @ weight).mean(axis=0))
