@@ -79,8 +79,9 @@ class StencilNetwork(FieldNetwork):
 class RingFNO(FieldNetwork):
     """Fourier neural operator (Li et al. 2021, arXiv:2010.08895; neuraloperator's) along a ring, as
     in Lütjens et al. 2022 (arXiv:2207.11417): `depth` layers of `width` channels with `modes`
-    waves. Points of a mesh that is not one closed ring of lines are taken in their numbering, as if
-    they were. Needs `fieldcast[operators]`."""
+    waves. Points are taken in their order along the lines of the mesh, or in their numbering where
+    lines don't lead from the first to all, as if the last were before the first. Needs
+    `fieldcast[operators]`."""
 
     width: int = 16
     depth: int = 2
@@ -173,7 +174,8 @@ def following(mesh: Mesh) -> tuple[Int[np.ndarray, " point"], Int[np.ndarray, " 
 
 
 def around(mesh: Mesh) -> Int[np.ndarray, " point"]:
-    """The points from the first on around a closed ring; their numbering on other meshes."""
+    """The points from the first on along the lines of a mesh, where they lead to all; else their
+    numbering."""
     count = len(mesh.points)
     jump, order = following(mesh)[0], np.zeros(1, dtype=int)
     while len(order) < count:
