@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from fieldcast.meshes import Case, Cases
+from fieldcast.meshes import Case, Cases, Field, Scalar
 from fieldcast.meshes.packed import Meshes, PackedField, PackedScalar
 
 from .field_map import FieldMapPredictor, Group
@@ -21,8 +21,8 @@ Values = Float[np.ndarray, "member point"]
 def closure(
     predictor: Predictor, case: Case, known: str, output: str
 ) -> Callable[[Values], Values]:
-    """The field `output` from the field `known`, both scalar and on points, on the mesh and with
-    the parameters of `case`; values in the units that the predictor learned.
+    """The field `output` from the field `known`, both scalar and on points, in the units that the
+    predictor learned, on the mesh of `case` and with its parameters (series: at their first time).
 
     A `FieldMap`'s is asked without its trust, which costs more than the answer.
 
@@ -41,7 +41,9 @@ def closure(
             f"expected a predictor of one time with {known!r} as its only known field, got "
             f"{sorted(signature.known)} and {len(signature.times)} times"
         )
-    checked = signature.checked(case)
+    still = Field(np.zeros((1, len(case.mesh.points), 1)), signature.known[known].unit)
+    first = {k: Scalar(s.value[:1], s.unit) for k, s in case.parameters.items()}
+    checked = signature.checked(Case(case.mesh, first, {known: still}, name=case.name))
     if isinstance(predictor, FieldMapPredictor):
         return _mapped(predictor, checked, output)
     return _Asked(predictor, checked, known, output)
