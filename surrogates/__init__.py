@@ -2,6 +2,7 @@
 
 from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
+from .closures import closure
 from .column_network import ColumnNetwork, RandomizedPrior
 from .conformal import Conformal
 from .conservation_update import ConservationUpdate, NetFlux, Total
@@ -9,6 +10,7 @@ from .deep_ensemble import DeepEnsemble
 from .deeponet import FNO, GINO, DeepONet, FusionDeepONet, Mionet, MultiTaskDeepONet, PodDeepONet
 from .derived import Derived, GradientOf, WallFlux
 from .ensemble import Ensemble
+from .field_networks import RingFNO, StencilNetwork
 from .gp import Training
 from .graph_options import (
     Contact,
@@ -27,15 +29,19 @@ from .operator_data import Trunk
 from .operator_derivative import Derivative
 from .operator_images import Image
 from .pod_network import PodNetwork
+from .polynomial import Polynomial
+from .red_noise import Autoregressive
 from .rollout import Rollout
 from .sensors import Sensors
 from .surrogate import Differentiable, Predictor, Surrogate
+from .tendency import Tendency
 from .training import Descent
 
 __all__ = [
     "FNO",
     "GINO",
     "MMGP",
+    "Autoregressive",
     "ColumnNetwork",
     "Conformal",
     "ConservationUpdate",
@@ -64,17 +70,22 @@ __all__ = [
     "PodDeepONet",
     "PodNetwork",
     "PodRidge",
+    "Polynomial",
     "Predictor",
     "RandomizedPrior",
     "Reach",
+    "RingFNO",
     "Rollout",
     "Sensors",
     "Slices",
+    "StencilNetwork",
     "Surrogate",
     "Temporal",
+    "Tendency",
     "Total",
     "Training",
     "Trunk",
     "WallFlux",
+    "closure",
     "load",
 ]

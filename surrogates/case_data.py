@@ -52,10 +52,10 @@ class Scaling:
         varies = std > STILL * np.maximum(np.abs(mean), 1e-300)
         return cls(mean, np.where(varies, std, 1.0))
 
-    def __call__(self, x: Float[np.ndarray, "row column"]) -> Float[np.ndarray, "row column"]:
+    def __call__(self, x: Float[np.ndarray, "*row column"]) -> Float[np.ndarray, "*row column"]:
         return (x - self.shift) / self.scale
 
-    def inverse(self, x: Float[np.ndarray, "row column"]) -> Float[np.ndarray, "row column"]:
+    def inverse(self, x: Float[np.ndarray, "*row column"]) -> Float[np.ndarray, "*row column"]:
         """Back."""
         return x * self.scale + self.shift
 

@@ -18,11 +18,13 @@ from .operator_derivative import Derivative
 from .operator_images import Image
 from .sensors import Sensors
 from .surrogate import Surrogate
+from .tendency import Tendency
 from .training import Descent
 
 _PLAIN = {
     "training": Training,
     "descent": Descent,
+    "tendency": Tendency,
     "trunk": Trunk,
     "image": Image,
     "sensors": Sensors,

@@ -17,6 +17,7 @@ from .graph_surrogate import GraphPredictor, GraphSurrogate
 from .graph_transformer import GraphTransformer
 from .signature import Signature, describe
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
+from .tendency import Integration, Tendency
 
 BOUNDARY = "_boundary"
 """A known field of this ending, a series, is what its field takes in the regions that are held."""
@@ -35,9 +36,13 @@ class Rollout(Surrogate):
     predicted, by `step` fitted to the first times. In regions that `step` holds, nodes keep the
     start's values, or those of the known series NAME_boundary. Cases are answered at their own
     times, as many as are asked for, whole steps of the training set apart.
+
+    With a `tendency` the step learns du/dt instead, as outputs NAME_rate, and is stepped by the
+    scheme that it says.
     """
 
     step: Surrogate = field(default_factory=lambda: GraphTransformer(noise=0.02))
+    tendency: Tendency | None = None
 
     any_mesh: ClassVar[bool] = True
     transient: ClassVar[bool] = True
@@ -46,6 +51,12 @@ class Rollout(Surrogate):
     def __post_init__(self) -> None:
         for name in ("any_mesh", "tolerance"):
             object.__setattr__(self, name, getattr(self.step, name))
+        held = self.step.training.held if isinstance(self.step, GraphSurrogate) else ()
+        if self.tendency is not None and held:
+            raise ValueError(
+                f"expected a step that holds no regions, as rates are not values, got held={held}; "
+                "leave out held or the tendency"
+            )
 
     def fit(
         self,
@@ -61,17 +72,21 @@ class Rollout(Surrogate):
         own, held = plan.parted(whole, validation, seed)
         every = Samples.pack(own)
         start = step = None
+        pairs = self._learned(plan, every) if len(signature.times) > 1 else []
         first = plan.firsts(every)
         if first is not None:
             chosen = plan.firsts(held) or []
             start = self.step.fit(first, validation=chosen, seed=seed, progress=progress)
-        if len(signature.times) > 1:
-            chosen = plan.steps(held)
-            step = self._fitted(plan, plan.steps(every), chosen, seed, progress)
+        if pairs:
+            step = self._fitted(plan, pairs, self._learned(plan, held), seed, progress)
         fits = {"start": start, "step": step}
         told = {name: dict(p.card.fit) for name, p in fits.items() if p is not None}
         card = Card(describe(whole), {**told, "step_seconds": plan.size}, seed=seed)
         return RolloutPredictor(self, signature, card, start, step)
+
+    def _learned(self, plan: Plan, samples: Sequence[Sample]) -> list[Sample]:
+        """What the step learns."""
+        return self.tendency.samples(plan, samples) if self.tendency else plan.steps(samples)
 
     def _fitted(
         self,
@@ -81,7 +96,7 @@ class Rollout(Surrogate):
         seed: int,
         progress: Progress,
     ) -> Predictor:
-        if not isinstance(self.step, GraphSurrogate):
+        if self.tendency is not None or not isinstance(self.step, GraphSurrogate):
             return self.step.fit(pairs, validation=validation, seed=seed, progress=progress)
         each = len(plan.signature.times) - 1
         before = [k - 1 if k % each else -1 for k in range(len(pairs))]
@@ -101,7 +116,8 @@ class Rollout(Surrogate):
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
         few = Samples.pack(list(samples[:2]))
         plan = Plan.of(Signature.of(few))
-        found = [self.step.estimate(part) for part in (plan.steps(few), plan.firsts(few)) if part]
+        parts = (self._learned(plan, few), plan.firsts(few))
+        found = [self.step.estimate(part) for part in parts if part]
         if not found or any(part is None for part in found):
             return None
         return sum(p[0] for p in found if p), max(p[1] for p in found if p)
@@ -176,12 +192,16 @@ class Plan:
     def asked(self, case: Case, now: int, state: Mapping[str, Field]) -> Case:
         """The case of one step: parameters and known series as they will be, the state as it
         is."""
+        return self.at(case, now + 1, state)
+
+    def at(self, case: Case, place: float | int, state: Mapping[str, Field]) -> Case:
+        """A state with parameters and known series at the case's time number `place`, linear
+        between times."""
         parameters = {
-            k: Scalar(s.value[[min(now + 1, len(s.value) - 1)]], s.unit)
-            for k, s in case.parameters.items()
+            k: Scalar(_between(s.value, place), s.unit) for k, s in case.parameters.items()
         }
         known = {
-            k: f.with_values(f.values[[min(now + 1, len(f.values) - 1)]])
+            k: f.with_values(_between(f.values, place))
             for k, f in case.fields.items()
             if k not in self.state
         }
@@ -238,6 +258,17 @@ def at(found: Field, time: int) -> Field:
     return found.with_values(found.values[time : time + 1])
 
 
+def _between(values: np.ndarray, place: float | int) -> np.ndarray:
+    """One time of a series, the last one beyond it."""
+    place = min(place, len(values) - 1)
+    low = int(place)
+    share = place - low
+    if not share:
+        return values[[low]]
+    found: np.ndarray = (1.0 - share) * values[[low]] + share * values[[low + 1]]
+    return found
+
+
 def _within(mesh: Mesh, regions: Sequence[str], on: Location) -> np.ndarray:
     """Points of regions, or cells of which all points are, (entity,) bool."""
     flags = np.zeros(len(mesh.points), dtype=bool)
@@ -281,23 +312,53 @@ class RolloutPredictor(Predictor):
                 states = [{k: p.mean[k] for k in plan.state} for p in first]
         kept, found = [states], [first] if first is not None else []
         trust = list(first.trust) if first is not None else []
+        run = self._integration(plan, every, counts, device)
         now = 0
         for frame, count in enumerate(counts[1:]):
             while now < count:
+                raw, last = (
+                    self._next(plan, every, states, frame, device)
+                    if run is None
+                    else run.advanced(states, now)
+                )
                 now += 1
-                asked = [plan.asked(c, frame, s) for c, s in zip(every, states, strict=True)]
-                if self.step is None:
-                    raise ValueError("expected a case of one time, as the training set has")
-                last = self.step.predict(asked, device=device)
                 trust = _worst(trust, last.trust, now * plan.size)
                 states = [
-                    self._bounded(case, frame + 1, {k: p.mean[k] for k in plan.state})
-                    for case, p in zip(every, last, strict=True)
+                    self._bounded(case, frame + 1, state)
+                    for case, state in zip(every, raw, strict=True)
                 ]
             kept.append(states)
+            if run is not None and self.signature.scalars:
+                last = run.told(states, now * plan.size)
             found.append(last)
         mean = {k: self._series(k, kept, cases) for k in plan.state}
         return Predictions(cases, mean, None, self._scalars(found), None, tuple(trust))
+
+    def _next(
+        self,
+        plan: Plan,
+        cases: Sequence[Case],
+        states: Sequence[Mapping[str, Field]],
+        frame: int,
+        device: str | None,
+    ) -> tuple[list[Mapping[str, Field]], Predictions]:
+        """The states one step later, as they are told."""
+        asked = [plan.asked(c, frame, s) for c, s in zip(cases, states, strict=True)]
+        found = self._step().predict(asked, device=device)
+        return [{k: p.mean[k] for k in plan.state} for p in found], found
+
+    def _integration(
+        self, plan: Plan, cases: Sequence[Case], counts: Sequence[int], device: str | None
+    ) -> Integration | None:
+        """Of rates, if those are what the step tells."""
+        if not isinstance(self.recipe, Rollout) or self.recipe.tendency is None or len(counts) < 2:
+            return None
+        return Integration(self.recipe.tendency, self._step(), plan, cases, counts, device)
+
+    def _step(self) -> Predictor:
+        if self.step is None:
+            raise ValueError("expected a case of one time, as the training set has")
+        return self.step
 
     def _bounded(self, case: Case, time: int, state: Mapping[str, Field]) -> dict[str, Field]:
         """With the values that the case gives at held nodes."""
