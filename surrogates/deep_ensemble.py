@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
 from fieldcast.meshes import Cases, Predictions, Sample
 from fieldcast.meshes.packed import PackedEstimate, Samples
 
-from .deeponet import FusionDeepONet
+from .deeponet import DeepONet, FusionDeepONet
 from .signature import Signature
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 from .wrapper import Wrapped, Wrapper
@@ -25,6 +26,10 @@ class DeepEnsemble(Wrapper):
     The spread alone is too narrow: `Conformal` calibrates it. `Ensemble` trains POD networks as
     one, from bootstrap samples.
     """
+
+    any_mesh: ClassVar[bool] = True
+    transient: ClassVar[bool] = False
+    tolerance: ClassVar[float] = 1e-5
 
     inner: Surrogate = field(default_factory=FusionDeepONet)
     size: int = 5
@@ -64,7 +69,7 @@ class DeepEnsemble(Wrapper):
 
     @classmethod
     def tiny(cls) -> DeepEnsemble:
-        return cls(FusionDeepONet.tiny(), 2)
+        return cls(DeepONet.tiny(), 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +100,7 @@ def averaged(members: Sequence[Predictions]) -> Predictions:
         every = [m.scalars[name] for m in members]
         own = [e.std for e in every if e.std is not None]
         scalars[name] = PackedEstimate(*_moments([e.mean for e in every], own), e.unit)
-    return Predictions(first.cases, mean, std, scalars)
+    return Predictions(first.cases, mean, std, scalars, None, first.trust)
 
 
 def _moments(
