@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -22,7 +21,7 @@ from .sample import Case, Field, Location, Sample, Scalar
 T = TypeVar("T")
 
 
-class _Views(Sequence[T]):
+class Views(Sequence[T]):
     """A sequence whose items are made when asked for."""
 
     def _at(self, i: int) -> T:
@@ -41,7 +40,7 @@ class _Views(Sequence[T]):
 
 
 @dataclass(frozen=True, eq=False)
-class Meshes(_Views[Mesh]):
+class Meshes(Views[Mesh]):
     """One mesh per case; `which[case]` says which of the `distinct` meshes it is."""
 
     distinct: tuple[Mesh, ...]
@@ -71,6 +70,14 @@ class Meshes(_Views[Mesh]):
     def taken(self, rows: Int[np.ndarray, " row"]) -> Meshes:
         """Those of some cases."""
         return Meshes(self.distinct, self.which[rows])
+
+    def span(self, rows: range) -> Meshes:
+        """Those of consecutive cases, of the distinct meshes only those that they have."""
+        which = self.which[rows.start : rows.stop]
+        if len(self.distinct) == 1:
+            return Meshes(self.distinct, which)
+        kept, index = np.unique(which, return_inverse=True)
+        return Meshes(tuple(self.distinct[k] for k in kept.tolist()), index)
 
     def offsets(self, on: Location) -> Int[np.ndarray, " bound"]:
         """Where each case begins in an array of all points (or cells), and where the last one
@@ -103,6 +110,13 @@ class PackedField:
         where = np.repeat(self.offsets[rows] - bounds[:-1], sizes) + np.arange(bounds[-1])
         return replace(self, values=self.values[:, where], offsets=bounds)
 
+    def span(self, rows: range) -> PackedField:
+        """The field of consecutive cases, a view."""
+        bounds = self.offsets[rows.start : rows.stop + 1]
+        return replace(
+            self, values=self.values[:, bounds[0] : bounds[-1]], offsets=bounds - bounds[0]
+        )
+
     def stacked(self) -> Float[np.ndarray, "case time point component"]:
         """All cases in one array, without a copy; for cases of equal length."""
         n = len(self.offsets) - 1
@@ -124,6 +138,10 @@ class PackedScalar:
     def taken(self, rows: Int[np.ndarray, " row"]) -> PackedScalar:
         """The scalar of some cases, packed."""
         return replace(self, values=self.values[rows])
+
+    def span(self, rows: range) -> PackedScalar:
+        """The scalar of consecutive cases, a view."""
+        return replace(self, values=self.values[rows.start : rows.stop])
 
 
 def _same_names(cases: Sequence[Case], maps: Sequence[Mapping[str, Any]], what: str) -> list[str]:
@@ -181,7 +199,7 @@ def _pack_scalars(
 
 
 @dataclass(frozen=True, eq=False)
-class Cases(_Views[Case]):
+class Cases(Views[Case]):
     """Packed cases, all with the same names, units and times. `meshes[""]` are the cases' own,
     others their parts."""
 
@@ -235,6 +253,16 @@ class Cases(_Views[Case]):
             tuple(self.names[i] for i in rows) if self.names else (),
         )
 
+    def span(self, rows: range) -> Cases:
+        """Consecutive cases, still packed; their values are views."""
+        return Cases(
+            {part: m.span(rows) for part, m in self.meshes.items()},
+            {name: s.span(rows) for name, s in self.parameters.items()},
+            {name: f.span(rows) for name, f in self.fields.items()},
+            self.times,
+            self.names[rows.start : rows.stop],
+        )
+
     def _at(self, i: int) -> Case:
         return Case(
             self.meshes[""][i],
@@ -247,7 +275,7 @@ class Cases(_Views[Case]):
 
 
 @dataclass(frozen=True, eq=False)
-class Samples(_Views[Sample]):
+class Samples(Views[Sample]):
     """Packed samples."""
 
     cases: Cases
@@ -316,7 +344,7 @@ class PackedValues:
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions(_Views[Prediction]):
+class Predictions(Views[Prediction]):
     """Packed predictions, in the order of the cases."""
 
     cases: Sequence[Case]
@@ -342,14 +370,13 @@ class Predictions(_Views[Prediction]):
         )
 
 
-def split_by_nodes(sizes: Sequence[int], budget: int) -> list[range]:
+def split_by_nodes(sizes: Sequence[int] | Int[np.ndarray, " case"], budget: int) -> list[range]:
     """Consecutive ranges of cases whose sizes add up to at most `budget`; one case alone may
     exceed it."""
-    bounds, total = [0], 0
-    for i, size in enumerate(sizes):
-        if total and total + size > budget:
-            bounds.append(i)
-            total = 0
-        total += size
-    bounds.append(len(sizes))
-    return [range(a, b) for a, b in pairwise(bounds) if b > a]
+    ends = np.cumsum(sizes, dtype=np.int64)
+    found, start, done = [], 0, 0
+    while start < len(ends):
+        stop = max(int(np.searchsorted(ends, done + budget, side="right")), start + 1)
+        found.append(range(start, stop))
+        start, done = stop, int(ends[stop - 1])
+    return found

@@ -297,7 +297,7 @@ class Conformed(Band):
         return Conformed(self.calibration, inner, members)
 
     def joined(self, bands: Sequence[Band]) -> Band:
-        from .surrogate import joined
+        from .joining import joined
 
         found = [b for b in bands if isinstance(b, Conformed)]
         members = []

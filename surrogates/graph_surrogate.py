@@ -253,7 +253,7 @@ class GraphPredictor(Predictor):
             values = self.reading.scalars(np.stack([s for _, s in every]))
             for k, (name, kind) in enumerate(self.signature.scalars.items()):
                 scalars[name] = PackedEstimate(values[:, [k]], None, kind.unit)
-        trust = tuple(self.guard.judge(place(self.features, cases)))
+        trust = self.guard.judge(place(self.features, cases))
         return Predictions(cases, mean, None, scalars, None, trust)
 
     def _answers(

@@ -14,11 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
 
 from fieldcast.meshes import Trust
+from fieldcast.meshes.packed import Views
 from fieldcast.meshes.prediction import Status
 
 from .features import Features
@@ -172,27 +174,15 @@ class Guard:
         warn, reject = v["limits"]
         return cls(v["units"], Detectors(features, state.arrays["raw"]), tails, (warn, reject))
 
-    def judge(self, place: Place) -> list[Trust]:
+    def judge(self, place: Place) -> Verdicts:
         """A verdict per case, with a reason where it is not ok."""
-        scores = self.detectors.scores(place)
-        surprises = {k: self.tails[k].surprise(s) for k, s in scores.items()}
-        worst = np.max(list(surprises.values()), axis=0)
-        warn, reject = self.limits
-        found = []
-        for i, surprise in enumerate(worst):
-            score = float(surprise / warn)
-            if surprise <= warn:
-                found.append(Trust("ok", score))
-                continue
-            own = {k: float(s[i]) for k, s in surprises.items() if s[i] > warn}
-            status: Status = "reject" if surprise > reject else "warn"
-            found.append(Trust(status, score, self._reason(own, scores, place, i)))
-        return found
+        return Verdicts(self, place)
 
-    def _reason(
+    def reason(
         self, surprises: Mapping[str, float], scores: Mapping[str, np.ndarray], place: Place, i: int
     ) -> str:
-        """In words, the most surprising first; what one detector says better is said once."""
+        """Why a case is not ok, the most surprising first; what one detector says better is said
+        once."""
         reasons: list[str] = []
         for detector in sorted(surprises, key=lambda k: -surprises[k]):
             kind, _, source = detector.partition(" ")
@@ -235,6 +225,38 @@ class Guard:
             return name
         value = float(features.transforms[parameter].inverse(np.array(raw)))
         return f"{name} {value:.4g} {self.units[parameter]}".rstrip()
+
+
+@dataclass(frozen=True, eq=False)
+class Verdicts(Views[Trust]):
+    """What the guard says of cases. All are scored when the first is asked for, and put into words
+    one by one."""
+
+    guard: Guard
+    place: Place
+
+    def __len__(self) -> int:
+        return len(self.place.raw)
+
+    @cached_property
+    def scores(self) -> dict[str, Float[np.ndarray, " case"]]:
+        """By detector."""
+        return self.guard.detectors.scores(self.place)
+
+    @cached_property
+    def surprises(self) -> dict[str, Float[np.ndarray, " case"]]:
+        """By detector."""
+        return {k: self.guard.tails[k].surprise(s) for k, s in self.scores.items()}
+
+    def _at(self, i: int) -> Trust:
+        warn, reject = self.guard.limits
+        surprise = max(float(s[i]) for s in self.surprises.values())
+        score = float(surprise / warn)
+        if surprise <= warn:
+            return Trust("ok", score)
+        own = {k: float(s[i]) for k, s in self.surprises.items() if s[i] > warn}
+        status: Status = "reject" if surprise > reject else "warn"
+        return Trust(status, score, self.guard.reason(own, self.scores, self.place, i))
 
 
 def limit(surprises: Float[np.ndarray, " case"], rate: float) -> float:

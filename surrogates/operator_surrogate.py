@@ -215,7 +215,7 @@ class OperatorPredictor(Predictor):
             values = self.reading.scalars.inverse(told.cpu().numpy().astype(float))
             for k, (name, scalar) in enumerate(self.signature.scalars.items()):
                 scalars[name] = PackedEstimate(values[:, [k]], None, scalar.unit)
-        trust = tuple(self.guard.judge(place(self.features, cases)))
+        trust = self.guard.judge(place(self.features, cases))
         ordered = {name: mean[name] for name in self.signature.fields}
         return Predictions(cases, ordered, None, scalars, None, trust)
 

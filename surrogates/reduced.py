@@ -296,7 +296,7 @@ class ReducedPredictor(Differentiable):
             {k: _total(epistemic[k], aleatoric[k]) for k in known} if known or not mean else None,
             estimates,
             parts,
-            tuple(self.guard.judge(Place(raw, inputs.residuals, clamped))),
+            self.guard.judge(Place(raw, inputs.residuals, clamped)),
             Normal(self._logarithmic()),
         )
 

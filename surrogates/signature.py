@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fieldcast.meshes import Case, Field, Samples, Scalar
+from fieldcast.meshes import Case, Cases, Field, Samples, Scalar
 from fieldcast.meshes.packed import PackedField
 from fieldcast.meshes.sample import Location
 from fieldcast.meshes.units import converted
@@ -96,6 +96,28 @@ class Signature:
             known[name] = self._known(case, name, value, spec, len(times))
         return replace(case, parameters=parameters, fields=known, times=times)
 
+    def checked_cases(self, cases: Cases) -> Cases:
+        """As `checked`, of packed cases, and without copies of what is in the right unit.
+
+        Raises:
+            ValueError: as `checked` of the first case that it refuses.
+        """
+        # Names, units and kinds are those of all.
+        first = self.checked(cases[0])
+        for row in np.sort(_refused(cases, self)).tolist():
+            self.checked(cases[row])
+        parameters = {
+            k: replace(s, values=converted(s.values, s.unit, kind.unit), unit=kind.unit)
+            for k, kind in self.parameters.items()
+            for s in (cases.parameters[k],)
+        }
+        known = {
+            k: replace(f, values=converted(f.values, f.unit, kind.unit), unit=kind.unit)
+            for k, kind in self.known.items()
+            for f in (cases.fields[k],)
+        }
+        return replace(cases, parameters=parameters, fields=known, times=first.times)
+
     def _times(self, case: Case) -> np.ndarray:
         same = len(self.times) == len(case.times) and len(self.times) > 1
         if same or (self.own_times and len(case.times) > 1):
@@ -157,6 +179,22 @@ def _in_unit(what: str, values: np.ndarray, source: str, target: str) -> np.ndar
         return converted(values, source, target)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
+
+
+def _refused(cases: Cases, signature: Signature) -> np.ndarray:
+    """The first case, of each kind of fault, that `checked` refuses, or that can't be made."""
+    meshes = cases.meshes[""]
+    found = [np.array([mesh.dim != signature.dim for mesh in meshes.distinct])[meshes.which]]
+    found += [~np.isfinite(cases.parameters[k].values).all(axis=1) for k in signature.parameters]
+    for k in signature.known:
+        packed = cases.fields[k]
+        bounds = cases.meshes[packed.part].offsets(packed.on)
+        found.append(np.diff(packed.offsets) != np.diff(bounds))
+        holes = np.flatnonzero(~np.isfinite(packed.values).all(axis=(0, 2)))
+        bad = np.zeros(len(cases), dtype=bool)
+        bad[np.searchsorted(packed.offsets, holes, side="right") - 1] = True
+        found.append(bad)
+    return np.array([bad.argmax() for bad in found if bad.any()], dtype=np.int64)
 
 
 def _check_finite(samples: Samples) -> None:

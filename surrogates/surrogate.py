@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fieldcast.meshes import Case, Cases, Predictions, Sample
-from fieldcast.meshes.packed import PackedEstimate, PackedField, PackedValues, split_by_nodes
+from fieldcast.meshes.packed import split_by_nodes
 
+from .joining import Joining
 from .signature import Signature
 
 Progress = Callable[[str, int, int], None]
@@ -194,24 +195,37 @@ class Predictor(ABC):
             ValueError: a case that lacks an input or has another kind of mesh; names it and says
                 what to do.
         """
-        checked = [self.signature.checked(case) for case in cases]
-        sizes = [len(case.mesh.points) for case in checked]
-        parts = []
-        for part in split_by_nodes(sizes, batch):
-            parts += self._answered([checked[i] for i in part], device)
-        return joined(cases, parts)
+        found = Joining(cases)
+        for part in self._batches(cases, batch):
+            for answer in self._answered(part, device):
+                found.add(answer)
+        return found.joined()
 
-    def _answered(self, cases: Sequence[Case], device: str | None) -> list[Predictions]:
+    def _batches(self, cases: Sequence[Case], batch: int) -> Iterator[Cases]:
+        """Consecutive cases, packed; all have been checked before the first are given."""
+        if isinstance(cases, Cases):
+            sizes = np.diff(cases.meshes[""].offsets("point"))
+            parts = [cases.span(rows) for rows in split_by_nodes(sizes, batch)]
+            for part in parts:
+                self.signature.checked_cases(part)
+            yield from (self.signature.checked_cases(part) for part in parts)
+            return
+        checked = [self.signature.checked(case) for case in cases]
+        for rows in split_by_nodes([len(case.mesh.points) for case in checked], batch):
+            yield Cases.pack(checked[rows.start : rows.stop])
+
+    def _answered(self, cases: Cases, device: str | None) -> list[Predictions]:
         """The answer in one batch, or in halves where that does not fit into memory."""
         import torch
 
         try:
-            return [self.answer(Cases.pack(cases), device)]
+            return [self.answer(cases, device)]
         except (torch.OutOfMemoryError, MemoryError):
             if len(cases) == 1:
                 raise
         half = len(cases) // 2
-        return self._answered(cases[:half], device) + self._answered(cases[half:], device)
+        halves = cases.span(range(half)), cases.span(range(half, len(cases)))
+        return [found for part in halves for found in self._answered(part, device)]
 
     def beside(
         self, others: Sequence[Predictor], cases: Cases, device: str | None
@@ -281,62 +295,3 @@ class Differentiable(Predictor):
         Raises:
             ValueError: an output that is not predicted.
         """
-
-
-def joined(cases: Sequence[Case], parts: Sequence[Predictions]) -> Predictions:
-    """Predictions of consecutive batches as those of all `cases`.
-
-    Raises:
-        ValueError: no cases.
-    """
-    if not parts:
-        raise ValueError("expected at least one case, got none")
-    first = parts[0]
-    std = None
-    if first.std is not None:
-        std = {k: _joined_fields([p.std[k] for p in parts if p.std is not None]) for k in first.std}
-    split = None
-    if first.parts is not None:
-        split = {
-            k: _joined_values([p.parts[k] for p in parts if p.parts is not None])
-            for k in first.parts
-        }
-    return Predictions(
-        cases,
-        {k: _joined_fields([p.mean[k] for p in parts]) for k in first.mean},
-        std,
-        {k: _joined_estimates([p.scalars[k] for p in parts]) for k in first.scalars},
-        split,
-        tuple(t for p in parts for t in p.trust),
-        first.band.joined([p.band for p in parts]),
-    )
-
-
-def _joined_fields(fields: Sequence[PackedField]) -> PackedField:
-    if len(fields) == 1:
-        return fields[0]
-    ends = np.cumsum([f.offsets[-1] for f in fields])
-    offsets = [fields[0].offsets] + [
-        f.offsets[1:] + e for f, e in zip(fields[1:], ends[:-1], strict=True)
-    ]
-    values = np.concatenate([f.values for f in fields], axis=1)
-    return replace(fields[0], values=values, offsets=np.concatenate(offsets))
-
-
-def _joined_estimates(estimates: Sequence[PackedEstimate]) -> PackedEstimate:
-    std = [e.std for e in estimates if e.std is not None]
-    return PackedEstimate(
-        np.concatenate([e.mean for e in estimates]),
-        np.concatenate(std) if std else None,
-        estimates[0].unit,
-    )
-
-
-def _joined_values(values: Sequence[PackedValues]) -> PackedValues:
-    return PackedValues(
-        {k: _joined_fields([v.fields[k] for v in values]) for k in values[0].fields},
-        {
-            k: replace(s, values=np.concatenate([v.scalars[k].values for v in values]))
-            for k, s in values[0].scalars.items()
-        },
-    )

@@ -15,8 +15,9 @@ from fieldcast.conformance import surrogate_checks as checks
 from fieldcast.meshes import Cases, Predictions, Sample, Samples, Trust, plugins
 from fieldcast.meshes.packed import PackedEstimate, PackedField
 from fieldcast.surrogates import Predictor, Surrogate
+from fieldcast.surrogates.joining import joined
 from fieldcast.surrogates.signature import Signature
-from fieldcast.surrogates.surrogate import Card, Progress, State, joined, quiet
+from fieldcast.surrogates.surrogate import Card, Progress, State, quiet
 
 GROUP = "one_mesh"
 DEPTHS = {"pressure": 0, "depth": 1}
