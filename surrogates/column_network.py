@@ -75,7 +75,7 @@ class ColumnNetwork(Surrogate):
 
     @classmethod
     def tiny(cls) -> ColumnNetwork:
-        return cls(24, 2, Descent(steps=200, batch=16, rate=1e-2, every=50))
+        return cls(24, 2, Descent(steps=120, batch=16, rate=1e-2, every=40))
 
 
 @dataclass(frozen=True)

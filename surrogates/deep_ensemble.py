@@ -15,6 +15,7 @@ from fieldcast.meshes.packed import PackedEstimate, Samples
 from .deeponet import DeepONet, FusionDeepONet
 from .signature import Signature
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
+from .training import Descent
 from .wrapper import Wrapped, Wrapper
 
 
@@ -69,7 +70,8 @@ class DeepEnsemble(Wrapper):
 
     @classmethod
     def tiny(cls) -> DeepEnsemble:
-        return cls(DeepONet.tiny(), 3)
+        few = Descent(steps=100, batch=16, rate=1e-2, optimiser="soap")
+        return cls(replace(DeepONet.tiny(), descent=few), 3)
 
 
 @dataclass(frozen=True, eq=False)

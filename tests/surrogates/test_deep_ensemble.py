@@ -16,7 +16,7 @@ from fieldcast.surrogates import (
     load,
 )
 
-FEW = Descent(steps=150, batch=16, rate=1e-2, every=50, optimiser="soap")
+FEW = Descent(steps=60, batch=16, rate=1e-2, every=50, optimiser="soap")
 SMALL = DeepONet(16, 2, 16, points=32, descent=FEW)
 
 
