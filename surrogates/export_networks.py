@@ -36,10 +36,11 @@ class Products(nn.Module):
 
 class Networks(nn.Module):
     """A RandomizedPriorNet: learned networks, then those that are never trained, whose last layer
-    is multiplied by beta; a member is the sum of one of either."""
+    is multiplied by beta; a member is the sum of one of either. `shared`: all are given the same."""
 
-    def __init__(self, net: RandomizedPriorNet) -> None:
+    def __init__(self, net: RandomizedPriorNet, shared: bool) -> None:
         super().__init__()
+        self.shared = shared
         stacks = [net.learned] if net.prior is None else [net.learned, net.prior]
         self.parts = len(stacks)
         self.members = len(net.learned.weights[0])
@@ -55,7 +56,10 @@ class Networks(nn.Module):
         self.bend = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x.expand(self.members, -1, -1).repeat(self.parts, 1, 1)
+        if self.shared:
+            h = x.expand(self.parts * self.members, -1, -1)
+        else:
+            h = x.repeat(self.parts, 1, 1)
         for layer in self.hidden:
             h = self.bend(layer(h))
         h = self.last(h)
@@ -70,7 +74,8 @@ class Told(nn.Module):
 
     def __init__(self, net: JointNet) -> None:
         super().__init__()
-        self.low, self.high, self.beside = Networks(net.low), Networks(net.high), net.beside
+        self.low, self.high = Networks(net.low, True), Networks(net.high, False)
+        self.beside = net.beside
         line = net.slope is not None and net.offset is not None
         outputs = net.high.learned.weights[-1].shape[2]
         self.line = line
@@ -161,4 +166,4 @@ def column_module(predictor: ColumnPredictor, limits: Bounds, dtype: torch.dtype
         return WithSpread(Told(net), scales, predictor.widening, dtype).eval()
     if not isinstance(net, RandomizedPriorNet):
         raise TypeError(f"expected networks side by side, got {type(net).__name__}")
-    return WithSpread(Networks(net), scales, predictor.widening, dtype).eval()
+    return WithSpread(Networks(net, True), scales, predictor.widening, dtype).eval()
