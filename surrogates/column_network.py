@@ -210,7 +210,9 @@ class ColumnObjective(Objective):
     def drawn(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and outputs of a batch, (member, case, column)."""
         own = self.rows[:, rows]
-        return self.x[own], self.y[own]
+        flat = own.flatten()
+        x, y = (part.index_select(0, flat) for part in (self.x, self.y))
+        return x.view(*own.shape, -1), y.view(*own.shape, -1)
 
     def error(self, module: nn.Module) -> float:
         if self.held is None:

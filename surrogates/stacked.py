@@ -34,7 +34,7 @@ class StackedMlp(nn.Module):
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             h = torch.baddbmm(bias, h, weight)
             if k < last:
-                h = nn.functional.leaky_relu(h, SLOPE, inplace=not torch.is_grad_enabled())
+                h = nn.functional.leaky_relu(h, SLOPE, inplace=True)
         return h
 
 

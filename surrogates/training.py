@@ -267,7 +267,8 @@ class _Run:
         keep = min(self.descent.average, self.step / (10.0 + self.step))
         pairs = zip(self.averaged.parameters(), self.module.parameters(), strict=True)
         for mean, new in pairs:
-            mean.lerp_(new, 1.0 - keep)
+            if new.requires_grad:
+                mean.lerp_(new, 1.0 - keep)
         buffers = zip(self.averaged.buffers(), self.module.buffers(), strict=True)
         for kept, latest in buffers:
             kept.copy_(latest)
@@ -408,7 +409,7 @@ def _optimiser(module: nn.Module, descent: Descent) -> torch.optim.Optimizer:
         from pytorch_optimizer import SOAP
 
         return SOAP(parameters, lr=descent.rate, weight_decay=descent.decay)
-    return torch.optim.AdamW(parameters, lr=descent.rate, weight_decay=descent.decay)
+    return torch.optim.AdamW(parameters, lr=descent.rate, weight_decay=descent.decay, fused=True)
 
 
 def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
