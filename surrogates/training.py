@@ -409,7 +409,11 @@ def _optimiser(module: nn.Module, descent: Descent) -> torch.optim.Optimizer:
         from pytorch_optimizer import SOAP
 
         return SOAP(parameters, lr=descent.rate, weight_decay=descent.decay)
-    return torch.optim.AdamW(parameters, lr=descent.rate, weight_decay=descent.decay, fused=True)
+    # One pass over all weights, where they are real.
+    fused = not any(p.is_complex() for p in parameters)
+    return torch.optim.AdamW(
+        parameters, lr=descent.rate, weight_decay=descent.decay, fused=fused or None
+    )
 
 
 def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
