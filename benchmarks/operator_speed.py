@@ -85,7 +85,7 @@ def speed_bars() -> list[Bar]:
     bars = []
     other = peer()
     if other is None:
-        say("DeepXDE is not installed: pip install deepxde; its bar is left out")
+        say("DeepXDE is not installed: pip install 'fieldcast[peers]'; its bar is left out")
     else:
         rows = v[:, None].expand(-1, POINTS, -1).reshape(-1, 2), x.reshape(-1, 2)
         plain = PlainNet(ends, WIDTH, 3, WIDTH)

@@ -18,7 +18,7 @@ from fieldcast.meshes.topology import boundary
 from .baselines import NearestCase
 from .deeponet import FusionDeepONet
 from .operator_data import positions
-from .operator_derivative import Stencils, stencils_of
+from .operator_derivative import stencils_of
 from .signature import Signature
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 from .wrapper import Wrapped, Wrapper
@@ -47,7 +47,7 @@ class Quantity:
 @dataclass(frozen=True)
 class GradientOf(Quantity):
     """The field "grad NAME", per metre: of each component the derivatives by all coordinates, by
-    least squares over `neighbours` that can be reached within the mesh."""
+    least squares over the `neighbours` fewest steps away within the mesh."""
 
     neighbours: int = 12
 
@@ -134,7 +134,7 @@ def gradient(
     import torch
 
     stencils = stencils_of([mesh], known.on, lambda points: points, neighbours)
-    double = Stencils(stencils.ids, stencils.weights.double())
+    double = replace(stencils, weights=stencils.weights.double())
     return double.gradient(torch.as_tensor(np.array(values, dtype=float))).numpy()
 
 

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_array
 from torch import Tensor
 
 from fieldcast.meshes import Mesh
 from fieldcast.meshes.sample import Location
+from fieldcast.meshes.topology import boundary, boundary_cells
 
-from .graph import Graph, graph_of, within
+from .graph import Graph, graph_of, rings
 from .operator_data import positions
 
 SAME = 1e-8
@@ -29,68 +30,101 @@ FLOOR = 1e-9
 @dataclass(frozen=True)
 class Derivative:
     """What is added to the loss: `weight` times the mean square error of first derivatives, of
-    fields in their ranges by scaled coordinates.
+    fields in their ranges by scaled coordinates, at all points or at those of a `region` alone:
+    where fields have fronts, too, the errors there would outweigh those at a wall.
 
-    "least_squares" fits a gradient to the `neighbours` nearest points that can be reached within
-    the mesh (none across a body), "discrete" divides differences of points that are stored one
+    "least_squares" fits a gradient to the `neighbours` that are fewest steps away within the mesh
+    (none across a body), "discrete" divides differences of points that are stored one
     behind the other, "automatic" differentiates the network and fits the data alone.
     """
 
     kind: str = "least_squares"
     weight: float = 1e-3
     neighbours: int = 40
+    region: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in ("least_squares", "discrete", "automatic"):
             raise ValueError(
                 f'expected "least_squares", "discrete" or "automatic", got {self.kind!r}'
             )
+        if self.region and self.kind == "discrete":
+            raise ValueError(
+                f'expected "least_squares" or "automatic" at the region {self.region!r} alone, got '
+                '"discrete", which follows all points in their order'
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class Stencils:
-    """The gradient at each point as sum_j weight_j (u_j - u): neighbours `ids` (point, neighbour),
-    of the same case, and `weights` (point, neighbour, dim), 0 where there is none."""
+    """The gradient at each of some points, `at` (site,), as sum_j weight_j (u_j - u): neighbours
+    `ids` (site, neighbour), of the same case, and `weights` (site, neighbour, dim), 0 where there
+    is none. `counts`: sites by case."""
 
+    at: Tensor
     ids: Tensor
     weights: Tensor
+    counts: tuple[int, ...]
 
     def gradient(self, u: Tensor) -> Tensor:
-        """Of u (point, field): (point, dim, field)."""
-        return torch.einsum("nkd,nkf->ndf", self.weights, u[self.ids] - u[:, None])
+        """Of u (point, field) at the sites: (site, dim, field)."""
+        return torch.einsum("nkd,nkf->ndf", self.weights, u[self.ids] - u[self.at][:, None])
 
     def to(self, device: torch.device) -> Stencils:
         """Elsewhere."""
-        return Stencils(self.ids.to(device), self.weights.to(device))
+        moved = (t.to(device) for t in (self.at, self.ids, self.weights))
+        return Stencils(*moved, self.counts)
+
+    def of_cases(self, rows: Sequence[int], place: Tensor) -> Stencils:
+        """Those of some cases, points numbered anew by `place`."""
+        firsts = np.cumsum([0, *self.counts])
+        own = torch.cat([torch.arange(firsts[r], firsts[r + 1]) for r in rows])
+        own = own.to(self.at.device)
+        counts = tuple(self.counts[r] for r in rows)
+        return Stencils(place[self.at[own]], place[self.ids[own]], self.weights[own], counts)
+
+    def needed(self) -> list[Tensor]:
+        """The points that each case's sites ask for, in their order."""
+        parts = zip(self.at.split(self.counts), self.ids.split(self.counts), strict=True)
+        return [torch.unique(torch.cat([at, ids.ravel()])) for at, ids in parts]
 
 
 def stencil(
-    points: Float[np.ndarray, "point dim"], near: csr_array, count: int
+    points: Float[np.ndarray, "point dim"], graph: Graph, count: int
 ) -> tuple[Int[np.ndarray, "point neighbour"], Float[np.ndarray, "point neighbour dim"]]:
-    """Neighbours and weights of least squares in closed form, by the `count` nearest points, those
-    left out that `near` does not join."""
-    from scipy.spatial import cKDTree
-
-    count, dim = min(count, len(points) - 1), points.shape[1]
-    if not count:
-        return np.zeros((len(points), 0), dtype=np.int64), np.zeros((len(points), 0, dim))
-    ids = cKDTree(points).query(points, k=count + 1)[1][:, 1:].reshape(len(points), count)
-    rows = np.repeat(np.arange(len(points)), count)
-    joined = np.asarray(near[rows, ids.ravel()]).reshape(ids.shape) > 0
-    offsets = (points[ids] - points[:, None]) * joined[..., None]
-    matrix = np.einsum("nki,nkj->nij", offsets, offsets)
+    """Neighbours and weights of least squares in closed form, by the `count` points that are fewest
+    steps away, of them the nearest, each equation divided by its distance: in cells that are much
+    longer than thick, the nearest points alone would tell nothing of the long side, and the
+    farthest would count most."""
+    ids, there = fewest_steps(points, graph, count)
+    offsets = (points[ids] - points[:, None]) * there[..., None]
+    size = np.square(offsets).sum(axis=2, keepdims=True)
+    shares = offsets / np.where(size > 0, size, 1.0)
+    matrix = np.einsum("nki,nkj->nij", shares, offsets)
     trace = np.trace(matrix, axis1=1, axis2=2)
-    matrix += (FLOOR * trace + 1e-300)[:, None, None] * np.eye(dim)
-    weights = np.linalg.solve(matrix, offsets.swapaxes(1, 2)).swapaxes(1, 2)
+    matrix += (FLOOR * trace + 1e-300)[:, None, None] * np.eye(points.shape[1])
+    weights = np.linalg.solve(matrix, shares.swapaxes(1, 2)).swapaxes(1, 2)
     return ids, weights
 
 
-def joined_within(mesh: Mesh, on: Location, count: int) -> csr_array:
-    """Which points, or middles of cells, can be reached within the mesh in so few steps that about
-    `count` can be."""
-    graph = graph_of(mesh) if on == "point" else _cells_beside(mesh)
-    hops = count / 2 if mesh.cell_dim < 2 else count ** (1 / mesh.cell_dim)
-    return within(graph, max(math.ceil(hops), 1)).matrix
+def fewest_steps(
+    points: Float[np.ndarray, "point dim"], graph: Graph, count: int
+) -> tuple[Int[np.ndarray, "point neighbour"], Bool[np.ndarray, "point neighbour"]]:
+    """The `count` points that are fewest steps along a graph away, of those as many steps away the
+    nearest; each point itself, marked as not there, where there are fewer."""
+    most = max(math.ceil(count ** (1 / points.shape[1])), 2)
+    found = [ring.matrix.tocoo() for ring in rings(graph, range(1, most + 1))]
+    row, column = (np.concatenate([getattr(m, k) for m in found]) for k in ("row", "col"))
+    steps = np.repeat(np.arange(len(found)), [m.nnz for m in found])
+    order = np.lexsort((np.linalg.norm(points[row] - points[column], axis=1), steps, row))
+    row, column = row[order], column[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    row, column, rank = (a[rank < count] for a in (row, column, rank))
+    ids = np.tile(np.arange(len(points))[:, None], (1, count))
+    ids[row, rank] = column
+    there = np.zeros(ids.shape, dtype=bool)
+    there[row, rank] = True
+    return ids, there
 
 
 def _cells_beside(mesh: Mesh) -> Graph:
@@ -111,20 +145,40 @@ def stencils_of(
     on: Location,
     scaled: Callable[[np.ndarray], np.ndarray],
     count: int,
+    region: str = "",
 ) -> Stencils:
-    """Of all meshes one behind the other, by coordinates as `scaled` makes them."""
-    all_ids: list[np.ndarray] = []
-    all_weights: list[np.ndarray] = []
+    """Of all meshes one behind the other, by coordinates as `scaled` makes them; of the points, or
+    cells, of a region alone where one is named.
+
+    Raises:
+        ValueError: a mesh without that region.
+    """
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     first = 0
     most = min(count, min(mesh.size_of(on) for mesh in meshes) - 1)
     for mesh in meshes:
         points = scaled(positions(mesh, on))
-        ids, weights = stencil(points, joined_within(mesh, on, count), most)
-        all_ids.append(ids + first)
-        all_weights.append(weights)
+        graph = graph_of(mesh) if on == "point" else _cells_beside(mesh)
+        ids, weights = stencil(points, graph, most)
+        own = _of_region(mesh, on, region) if region else np.arange(len(points))
+        parts.append((own + first, ids[own] + first, weights[own]))
         first += len(points)
-    found = torch.as_tensor(np.concatenate(all_weights), dtype=torch.float32)
-    return Stencils(torch.as_tensor(np.concatenate(all_ids)), found)
+    at, ids, weights = (np.concatenate(a) for a in zip(*parts, strict=True))
+    made = torch.as_tensor(at), torch.as_tensor(ids), torch.as_tensor(weights, dtype=torch.float32)
+    return Stencils(*made, tuple(len(own) for own, _, _ in parts))
+
+
+def _of_region(mesh: Mesh, on: Location, region: str) -> Int[np.ndarray, " site"]:
+    """Points of a region, or cells with a facet there."""
+    nodes = mesh.regions.get(region, np.empty(0, dtype=int))
+    if on == "cell" and len(nodes):
+        nodes = np.unique(boundary_cells(mesh)[np.isin(boundary(mesh), nodes).all(axis=1)])
+    if not len(nodes):
+        raise ValueError(
+            f"derivatives at {region!r}: expected {on}s there, got a mesh with the regions "
+            f"{sorted(mesh.regions)}"
+        )
+    return nodes
 
 
 def discrete_square(error: Tensor, x: Tensor, counts: Sequence[int]) -> Tensor:

@@ -30,13 +30,15 @@ class Rowdy(nn.Module):
         return torch.tanh(10 * a * z + c) + 10 * a1 * torch.sin(10 * f1 * z + c1)
 
     def gated(self, layer: nn.Linear, x: Tensor, gate: Tensor) -> Tensor:
-        """act(layer(x)) * gate; without gradients in the memory of one array."""
+        """act(layer(x)) * gate; without gradients in the memory of two arrays, and by
+        tanh(y) = 2 / (1 + exp(-2 y)) - 1, which CPUs are several times faster at."""
         if torch.is_grad_enabled():
             return self(layer(x)) * gate
         a, c, a1, f1, c1 = self.numbers
         z = layer(x)
-        wave = (z * (10 * f1)).add_(c1).sin_().mul_(10 * a1)
-        return z.mul_(10 * a).add_(c).tanh_().add_(wave).mul_(gate)
+        wave = (z * (10 * f1)).add_(c1).sin_().mul_(10 * a1).sub_(1.0)
+        half = z.mul_(20 * a).add_(2 * c).sigmoid_()
+        return wave.add_(half, alpha=2.0).mul_(gate)
 
 
 def small_linear(inputs: int, outputs: int) -> nn.Linear:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -62,21 +63,28 @@ class Part:
         stencils = None
         if derivative is not None and derivative.kind != "discrete":
             meshes = [s.case.mesh for s in samples]
-            stencils = stencils_of(meshes, on, reading.placed, derivative.neighbours).to(device)
+            told = derivative.neighbours, derivative.region
+            stencils = stencils_of(meshes, on, reading.placed, *told).to(device)
         return cls(made[0], made[1], made[2], made[3], counts, stencils)
 
-    def whole(self, rows: Sequence[int]) -> tuple[Part, Tensor]:
-        """Some cases alone, with all their points, and those points' numbers here."""
-        spans = [(int(self.firsts[r]), self.counts[r]) for r in rows]
-        ids = torch.cat([torch.arange(f, f + n, device=self.x.device) for f, n in spans])
-        counts = tuple(n for _, n in spans)
+    @cached_property
+    def needed(self) -> list[Tensor]:
+        """The points of each case that derivatives are told from: all without stencils."""
+        if self.stencils is not None:
+            return self.stencils.needed()
+        return list(torch.arange(len(self.x), device=self.x.device).split(self.counts))
+
+    def near(self, rows: Sequence[int]) -> Part:
+        """Some cases alone, with the points that derivatives are told from."""
+        parts = [self.needed[r] for r in rows]
+        ids, counts = torch.cat(parts), tuple(len(part) for part in parts)
         firsts = torch.as_tensor(np.cumsum([0, *counts[:-1]]), device=self.x.device)
         stencils = None
         if self.stencils is not None:
             place = torch.zeros(len(self.x), dtype=torch.int64, device=self.x.device)
             place[ids] = torch.arange(len(ids), device=self.x.device)
-            stencils = Stencils(place[self.stencils.ids[ids]], self.stencils.weights[ids])
-        return Part(self.x[ids], self.y[ids], self.columns, firsts, counts, stencils), ids
+            stencils = self.stencils.of_cases(rows, place)
+        return Part(self.x[ids], self.y[ids], self.columns, firsts, counts, stencils)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +154,10 @@ class OperatorObjective(Objective):
         scalars = self.own.scalars[:0]
         for part in self.own.parts:
             if self.derivative is not None:
-                square, scalars = self._with_slopes(module, v, part, rows, self.derivative)
+                square, scalars = self._slopes(module, v, part, rows, self.derivative)
                 total = total + square
-                continue
+                if not self.derivative.region:
+                    continue
             ids = self._chosen(part, rows, generator)
             found, scalars = module(v, part.x[ids])
             gap, truth = found[..., part.columns] - part.y[ids], part.y[ids]
@@ -163,30 +172,32 @@ class OperatorObjective(Objective):
             total = total + (scalars - self.own.scalars[rows]).square().mean()
         return total
 
-    def _with_slopes(
+    def _slopes(
         self, module: nn.Module, v: Tensor, part: Part, rows: Tensor, derivative: Derivative
     ) -> tuple[Tensor, Tensor]:
-        """The mean square error at all points, and that of derivatives; scalars."""
-        whole, _ = part.whole(rows.tolist())
-        found, scalars = module(v, whole.x, whole.counts)
-        error = found[:, whole.columns] - whole.y
+        """The mean square error of derivatives, and that of values where all points are asked for
+        them; scalars."""
+        near = part.near(rows.tolist())
+        found, scalars = module(v, near.x, near.counts)
+        error = found[:, near.columns] - near.y
         if derivative.kind == "discrete":
-            slopes = discrete_square(error, whole.x[:, : self.dim], whole.counts)
-        elif whole.stencils is None:
+            slopes = discrete_square(error, near.x[:, : self.dim], near.counts)
+        elif near.stencils is None:
             raise TypeError("expected samples packed with their stencils")
         elif derivative.kind == "least_squares":
-            slopes = whole.stencils.gradient(error).square().mean()
+            slopes = near.stencils.gradient(error).square().mean()
         else:
-            if whole.x.shape[1] > self.dim:
+            if near.x.shape[1] > self.dim:
                 raise ValueError(
                     'expected a trunk that reads coordinates alone with derivative "automatic", '
                     'got more columns; use "least_squares"'
                 )
             own = automatic_gradient(
-                lambda x: module(v, x, whole.counts)[0][:, whole.columns], whole.x, self.dim
+                lambda x: module(v, x, near.counts)[0][:, near.columns], near.x, self.dim
             )
-            slopes = (own - whole.stencils.gradient(whole.y)).square().mean()
-        return error.square().mean() + derivative.weight * slopes, scalars
+            slopes = (own[near.stencils.at] - near.stencils.gradient(near.y)).square().mean()
+        values = 0.0 if derivative.region else error.square().mean()
+        return values + derivative.weight * slopes, scalars
 
     @property
     def dim(self) -> int:

@@ -39,7 +39,7 @@ TRIED = (1, 1, 11)
 class OperatorSurrogate(Surrogate):
     """A recipe whose predictors are operator networks. A step of training looks at `points` random
     points of each of its cases (0: as many as the smallest case has), with a `derivative` in the
-    loss at all of them."""
+    loss that is not of a region alone at all of them."""
 
     any_mesh: ClassVar[bool] = True
     tolerance: ClassVar[float] = 1e-5

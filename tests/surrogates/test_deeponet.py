@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from fieldcast.conformance.families import ring, square
-from fieldcast.meshes import Case, Field, Mesh, Sample
+from fieldcast.meshes import Case, Field, Mesh, Sample, Samples
 from fieldcast.surrogates import DeepONet, Descent, FusionDeepONet
-from fieldcast.surrogates.operator_data import Trunk, body_fitted
+from fieldcast.surrogates.operator_data import OperatorReading, Trunk, body_fitted
 from fieldcast.surrogates.operator_derivative import (
     Derivative,
     automatic_gradient,
@@ -17,6 +17,8 @@ from fieldcast.surrogates.operator_derivative import (
     stencils_of,
 )
 from fieldcast.surrogates.operator_layers import FusionNet, PlainNet, Rowdy
+from fieldcast.surrogates.operator_objective import OperatorObjective, Pack, ends_of
+from fieldcast.surrogates.signature import Signature
 
 FEW = Descent(steps=3, batch=4, every=3)
 
@@ -164,6 +166,64 @@ def test_no_neighbour_lies_across_a_slit():
     used = found.weights.abs().sum(-1) > 0
     across = above[:, None] != above[found.ids]
     assert not bool((used & across)[left & (torch.as_tensor(abs(points[:, 1] - 0.5)) > 0.05)].any())
+
+
+def layered(n=9, thin=0.01):
+    """Quadrilaterals that are thin at y = 0, their bottom the region "wall"."""
+    x, y = np.linspace(0, 2, n), np.linspace(0, 1, n) ** 3 + thin * np.arange(n)
+    points = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
+    ids = np.arange(n * n).reshape(n, n)
+    corners = (ids[:-1, :-1], ids[1:, :-1], ids[1:, 1:], ids[:-1, 1:])
+    cells = np.stack(corners, axis=2).reshape(-1, 4)
+    return Mesh(points, {"quad": cells}, {"wall": ids[:, 0]})
+
+
+def test_in_thin_cells_the_nearest_count_most():
+    mesh = layered()
+    x, y = torch.tensor(mesh.points, dtype=torch.float32).T
+    found = stencils_of([mesh], "point", lambda p: p, 12).gradient((x + y**2)[:, None])[:, :, 0]
+    wall = torch.tensor(mesh.regions["wall"])
+    # d/dx exactly; d/dy is 0 at the wall, and 1.5 where the others lie.
+    torch.testing.assert_close(found[wall, 0], torch.ones(len(wall)), rtol=0, atol=5e-3)
+    assert float(found[wall[1:-1], 1].abs().max()) < 0.05
+
+
+@pytest.mark.parametrize(("on", "sites"), [("point", 9), ("cell", 8)])
+def test_derivatives_at_a_region_alone(on, sites):
+    meshes = [layered(), layered(thin=0.02)]
+    every = stencils_of(meshes, on, lambda p: p, 8)
+    own = stencils_of(meshes, on, lambda p: p, 8, "wall")
+    assert own.counts == (sites, sites)
+    size = sum(len(m.points) if on == "point" else m.n_cells for m in meshes)
+    u = torch.as_tensor(np.random.default_rng(0).normal(size=(size, 2)), dtype=torch.float32)
+    torch.testing.assert_close(own.gradient(u), every.gradient(u)[own.at])
+    needed = own.needed()[1]
+    place = torch.full((size,), -1)
+    place[needed] = torch.arange(len(needed))
+    one = own.of_cases([1], place)
+    torch.testing.assert_close(one.gradient(u[needed]), own.gradient(u)[sites:])
+    with pytest.raises(ValueError, match=f"derivatives at 'top': expected {on}s there"):
+        stencils_of(meshes, on, lambda p: p, 8, "top")
+
+
+def test_the_loss_at_a_region_adds_the_square_of_its_slopes_alone():
+    cases = [Case(layered(), {"k": k}) for k in (1.0, 2.0)]
+    made = [Sample(c, {"T": Field.steady(np.sin(c.mesh.points[:, 1]))}) for c in cases]
+    made = Samples.pack(made)
+    reading = OperatorReading.fit(Signature.of(made), made, Trunk())
+    losses = []
+    for weight in (0.0, 1.0):
+        derivative = Derivative("least_squares", weight, 8, "wall")
+        pack = Pack.of(reading, made, torch.device("cpu"), derivative)
+        torch.manual_seed(0)
+        net = FusionNet(ends_of(pack), 8, 2, 8)
+        losses.append(OperatorObjective(pack, None, 16, 0, derivative).loss(net, torch.arange(2)))
+    [part] = pack.parts
+    gap = net(pack.v, part.x, part.counts)[0] - part.y
+    expected = part.stencils.gradient(gap).square().mean()
+    torch.testing.assert_close(losses[1] - losses[0], expected)
+    with pytest.raises(ValueError, match="which follows all points"):
+        Derivative("discrete", region="wall")
 
 
 def test_derivatives_of_the_network_and_of_the_storage_order():
