@@ -38,13 +38,13 @@ from fieldcast.surrogates import (
 CASES, REYNOLDS, CELLS = 24, 2000.0, (40, 48)
 LOW, HIGH = (0.5, 2.0, 5.0), (1.0, 3.0, 8.0)
 FIRST, MOST = (0.003, 0.004, 0.006, 0.008), 180.0
-STEPS, SPLITS = 1500, 3
+STEPS, SPLITS = 800, 3
 NONE, WALL = "none", "least squares, at the wall"
 LOSSES = {
     NONE: None,
     "discrete": Derivative("discrete", 1e-3),
     "least squares": Derivative("least_squares", 1e-4, 12),
-    WALL: Derivative("least_squares", 1e-3, 12, "wall"),
+    WALL: Derivative("least_squares", 2e-4, 5, "wall"),
 }
 
 
