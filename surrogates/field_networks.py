@@ -16,15 +16,12 @@ from torch import Tensor, nn
 
 from fieldcast.meshes import Mesh
 
-from .field_map import PLACES, FieldMap, Frames, PointMap, averaged
+from .field_map import PLACES, FieldMap, Frames, PointMap, averaged, frames_at_once
 from .networks import Dense
 from .operator_images import one_thread
 from .pod_network import told
 from .surrogate import Progress
 from .training import Descent, Objective, train
-
-AT_ONCE = 4096
-"""Frames that are validated at a time."""
 
 
 def default_descent() -> Descent:
@@ -51,6 +48,7 @@ class FieldNetwork(FieldMap):
     ) -> dict[str, Any]:
         device = self.descent.place
         parts = [[f.to(device, net.precision) for f in frames] for frames in (own, held)]
+        net.adjust(parts[0])
         objective = FrameObjective(*(Placed.of(net, part) for part in parts))
         found = train(net, objective, self.descent, seed=seed, progress=progress)
         return {"training": told(found)}
@@ -192,7 +190,7 @@ class Placed:
     each mesh, and all at last."""
 
     frames: Sequence[Frames]
-    places: Sequence[Tensor]
+    places: Sequence[Any]
     starts: Sequence[int]
 
     @classmethod
@@ -211,7 +209,7 @@ class Placed:
                 total = total + self._of_mesh(net, f, self.places[k], own)
         return total
 
-    def _of_mesh(self, net: nn.Module, f: Frames, places: Tensor, own: Tensor) -> Tensor:
+    def _of_mesh(self, net: nn.Module, f: Frames, places: Any, own: Tensor) -> Tensor:
         columns = [y.shape[2] for y in f.y]
         answers = net(f.x[own], places).split(columns, 2)
         total = torch.zeros((), device=own.device)
@@ -241,6 +239,7 @@ class FrameObjective(Objective):
         if not count:
             return math.nan
         device = next(module.parameters()).device
-        parts = torch.arange(count, device=device).split(AT_ONCE)
+        at_once = min(frames_at_once(f.mesh) for f in self.held.frames)
+        parts = torch.arange(count, device=device).split(at_once)
         total = sum(float(self.held.squares(module, part)) for part in parts)
         return math.sqrt(total / count)
