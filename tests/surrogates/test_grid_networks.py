@@ -141,11 +141,11 @@ def test_differences_are_slopes():
 
 
 def test_neighbours_tell_what_the_column_does_not():
-    samples = [winds(k) for k in range(8)]
+    samples = [winds(k) for k in range(12)]
     truth = winds(50)
     errors = []
     for reach in (0, 1):
-        recipe = PatchNetwork(reach, 24, 1, replace(SHORT, steps=200))
+        recipe = PatchNetwork(reach, 24, 1, replace(SHORT, steps=300))
         found = answer(recipe.fit(samples, validation=[]), truth.case)
         gap = found - truth.fields["w"].values.reshape(found.shape)
         errors.append(np.sqrt(np.square(gap).mean()))
