@@ -66,7 +66,7 @@ class PatchNetwork(GridNetwork):
     width: int = 64
     depth: int = 2
     descent: Descent = field(
-        default_factory=lambda: Descent(steps=1500, batch=4, rate=3e-3, every=100)
+        default_factory=lambda: Descent(steps=800, batch=2, rate=1e-2, every=100)
     )
 
     def __post_init__(self) -> None:
@@ -95,9 +95,9 @@ class AttentionUNet(GridNetwork):
     too, and channels need not double.
     """
 
-    widths: tuple[int, ...] = (24, 24, 24)
+    widths: tuple[int, ...] = (16, 16, 16)
     descent: Descent = field(
-        default_factory=lambda: Descent(steps=1000, batch=2, rate=3e-3, every=100)
+        default_factory=lambda: Descent(steps=800, batch=2, rate=1e-2, every=100)
     )
 
     def __post_init__(self) -> None:

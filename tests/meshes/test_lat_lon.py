@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray
 
 from fieldcast.meshes import LatLon, Mesh, lat_lon_mesh, read_grids
 
+DATA = Path(os.environ.get("FIELDCAST_DATA", "/nowhere"))
 NORTH = np.array([67.5, 22.5, -22.5, -67.5])
 
 
@@ -99,3 +103,15 @@ def test_a_file_becomes_one_case_a_time():
 def test_files_on_other_dimensions_are_refused():
     with pytest.raises(ValueError, match="latitude and longitude"):
         read_grids(file().isel(lat=0), {"u": "m/s"})
+
+
+@pytest.mark.skipif(not (DATA / "era_interim").is_dir(), reason=f"no era_interim in {DATA}")
+def test_reanalysis_is_read():
+    """Winds and geopotential of ERA-Interim: two months, levels from the top down."""
+    units = {"u": "m/s", "v": "m/s", "z": "m^2/s^2"}
+    cases = read_grids(DATA / "era_interim" / "eraint_uvz.nc", units)
+    assert len(cases) == 2
+    grid = LatLon.of(cases[0].mesh)
+    assert (grid.ids.shape, grid.closed) == ((241, 480), True)
+    height = cases[0].fields["z"].values.mean(axis=(0, 1)) / 9.81
+    np.testing.assert_allclose(height, [11800.0, 5600.0, 1420.0], rtol=0.02)
