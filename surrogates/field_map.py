@@ -68,21 +68,35 @@ class FieldMap(Surrogate):
     ) -> FieldMapPredictor:
         every = Samples.pack(samples)
         self.check(every.cases)
-        signature = frame_signature(every)
-        rows, chosen = split_samples(every, validation, signature, seed)
-        reading = Reading.fit(signature, every)
+        reading = Reading.fit(frame_signature(every), every)
+        return self.fitted(reading, None, every, validation, seed, progress)
+
+    def fitted(
+        self,
+        reading: Reading,
+        net: PointMap | None,
+        every: Samples,
+        validation: Sequence[Sample] | None,
+        seed: int,
+        progress: Progress,
+    ) -> FieldMapPredictor:
+        """A network, new if None, that has learned."""
+        rows, chosen = split_samples(every, validation, reading.signature, seed)
         own = every if len(rows) == len(every) else Samples.pack([every[i] for i in rows])
+        frames = reading.frames(own)
         held = reading.frames(Samples.pack(chosen)) if chosen else []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = self.network(reading.inputs, sum(reading.outputs))
-        told = self.learn(net, reading.frames(own), held, seed, progress)
+        if net is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                net = self.network(reading.inputs, sum(reading.outputs))
+            net.adjust(frames)
+        told = self.learn(net, frames, held, seed, progress)
         features = Features.fit(every.cases, described(every.cases))
         units = {k: s.unit for k, s in every.cases.parameters.items()}
         guard = Guard.fit(features, place(features, every.cases), units)
         fit = {"parameters": sum(p.numel() for p in net.parameters()), **told}
-        card = Card(describe(every), fit, seed=seed)
-        return FieldMapPredictor(self, signature, card, reading, net.cpu().eval(), features, guard)
+        card, net = Card(describe(every), fit, seed=seed), net.cpu().eval()
+        return FieldMapPredictor(self, reading.signature, card, reading, net, features, guard)
 
     def restore(self, signature: Signature, card: Card, state: State) -> FieldMapPredictor:
         parts = state.parts()

@@ -14,13 +14,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from fieldcast.meshes import Mesh
+from fieldcast.meshes import Mesh, Sample, Samples
 
-from .field_map import PLACES, FieldMap, Frames, PointMap, averaged, frames_at_once
-from .networks import Dense
+from .field_map import (
+    PLACES,
+    FieldMap,
+    FieldMapPredictor,
+    Frames,
+    PointMap,
+    averaged,
+    frame_signature,
+    frames_at_once,
+)
+from .networks import Dense, partly_frozen
 from .operator_images import one_thread
 from .pod_network import told
-from .surrogate import Progress
+from .surrogate import Progress, quiet
 from .training import Descent, Objective, train
 
 
@@ -38,6 +47,29 @@ class FieldNetwork(FieldMap):
     @abstractmethod
     def network(self, inputs: int, outputs: int) -> PointMap: ...
 
+    def adapted(
+        self,
+        model: FieldMapPredictor,
+        samples: Sequence[Sample],
+        *,
+        frozen: Sequence[str] = (),
+        validation: Sequence[Sample] | None = None,
+        seed: int = 0,
+        progress: Progress = quiet,
+    ) -> FieldMapPredictor:
+        """`model`, a predictor of this recipe but for its training, gone on with on other samples:
+        its scalings stay, and the parts of its network that are `frozen` ("first", "down", ...).
+
+        Raises:
+            ValueError: samples of other inputs or outputs than the model's; parts that the network
+                does not have.
+        """
+        every = Samples.pack(samples)
+        self.check(every.cases)
+        model.signature.check_names(frame_signature(every))
+        net = partly_frozen(model.net, frozen)
+        return self.fitted(model.reading, net, every, validation, seed, progress)
+
     def learn(
         self,
         net: PointMap,
@@ -48,7 +80,6 @@ class FieldNetwork(FieldMap):
     ) -> dict[str, Any]:
         device = self.descent.place
         parts = [[f.to(device, net.precision) for f in frames] for frames in (own, held)]
-        net.adjust(parts[0])
         objective = FrameObjective(*(Placed.of(net, part) for part in parts))
         found = train(net, objective, self.descent, seed=seed, progress=progress)
         return {"training": told(found)}

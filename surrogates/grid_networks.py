@@ -196,7 +196,7 @@ class Surroundings(nn.Module):
         """Take the scale of differences from a training set."""
         if not self.around:
             return
-        squares, count = torch.zeros_like(self.get_buffer("scale")), 0
+        squares, count = torch.zeros(len(self.get_buffer("scale")), dtype=torch.float64), 0
         for f, table in zip(frames, tables, strict=True):
             for part in f.x.split(frames_at_once(f.mesh)):
                 slopes = self.slopes(part, table)
@@ -232,8 +232,7 @@ class GridMap(PointMap):
         return Table.of(mesh)
 
     def adjust(self, frames: Sequence[Frames]) -> None:
-        tables = [self.places(f.mesh).to(f.x.device) for f in frames]
-        self.near.to(frames[0].x.device).adjust(frames, tables)
+        self.near.adjust(frames, [self.places(f.mesh) for f in frames])
 
 
 class Patch(GridMap):

@@ -165,6 +165,28 @@ def test_the_order_of_points_does_not_matter(model):
     )
 
 
+def test_going_on_leaves_frozen_parts_as_they_are_and_learns_the_rest():
+    recipe, frozen = AttentionUNet((6, 6), SHORT), ("first", "top", "down", "up")
+    model = recipe.fit(SAMPLES, validation=[])
+    other = [Sample(s.case, {"w": Field(-2.0 * s.fields["w"].values, "Pa")}) for s in SAMPLES]
+    quick = AttentionUNet((6, 6), replace(SHORT, steps=100, rate=3e-2))
+    found = quick.adapted(model, other, frozen=frozen, validation=[])
+    before = dict(model.net.named_parameters())
+    for name, weight in found.net.named_parameters():
+        assert torch.equal(weight, before[name]) == (name.partition(".")[0] in frozen), name
+    assert torch.equal(found.net.near.scale, model.net.near.scale)
+    truth = other[0].fields["w"].values.reshape(ROWS, COLUMNS, 2)
+    errors = [np.square(answer(m, other[0].case) - truth).mean() for m in (model, found)]
+    assert errors[1] < 0.5 * errors[0]
+    part = PatchNetwork(1, 16, 1, SHORT)
+    near = part.adapted(part.fit(SAMPLES, validation=[]), other, frozen=("dense.weights.0",))
+    assert not near.net.dense.weights[0].requires_grad
+    assert near.net.dense.weights[1].requires_grad
+    for wrong, words in (("eyes", r"parts of the network, .*'eyes'"), ("den", "'den'")):
+        with pytest.raises(ValueError, match=words):
+            part.adapted(near, other, frozen=(wrong,))
+
+
 def test_other_meshes_are_refused():
     case = winds(9).case
     for recipe in RECIPES:
