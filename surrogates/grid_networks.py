@@ -40,7 +40,7 @@ are."""
 def default_descent() -> Descent:
     """Batches are of grids, each of many points. Slopes of neighbours are much alike, which an
     optimiser that turns the weights to its own axes copes with best."""
-    return Descent(steps=500, batch=2, optimiser="soap", rate=1e-2, decay=0.3, every=100)
+    return Descent(steps=500, batch=2, optimiser="soap", rate=1e-2, decay=0.6, every=100)
 
 
 class GridNetwork(FieldNetwork):
