@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .columns_reading import read_columns
     from .columns_writing import write_columns
     from .folder import Folder, find_cases, read_folder
+    from .lat_lon import LatLon, lat_lon_mesh, read_grids
     from .reading import MeshFile, MeshFileError, Reader, read_case, read_mesh, read_sample
     from .roles import Settings
     from .writing import native_format, write_mesh, write_prediction, write_sample
@@ -24,15 +25,18 @@ if TYPE_CHECKING:
 _LATER = {
     "Columns": "columns",
     "Folder": "folder",
+    "LatLon": "lat_lon",
     "MeshFile": "reading",
     "MeshFileError": "reading",
     "Reader": "reading",
     "Settings": "roles",
     "find_cases": "folder",
+    "lat_lon_mesh": "lat_lon",
     "native_format": "writing",
     "read_case": "reading",
     "read_columns": "columns_reading",
     "read_folder": "folder",
+    "read_grids": "lat_lon",
     "read_mesh": "reading",
     "read_sample": "reading",
     "write_columns": "columns_writing",
@@ -48,6 +52,7 @@ __all__ = [
     "Estimate",
     "Field",
     "Folder",
+    "LatLon",
     "Mesh",
     "MeshFile",
     "MeshFileError",
@@ -62,10 +67,12 @@ __all__ = [
     "Trust",
     "Values",
     "find_cases",
+    "lat_lon_mesh",
     "native_format",
     "read_case",
     "read_columns",
     "read_folder",
+    "read_grids",
     "read_mesh",
     "read_sample",
     "write_columns",

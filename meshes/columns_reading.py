@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -85,7 +86,10 @@ def _opened(source: Any) -> Any:
     if not Path(source).is_file():
         raise ValueError(f"expected a netCDF file or an xarray data set, got {str(source)!r}")
     try:
-        return xarray.open_dataset(source, decode_times=False)
+        with warnings.catch_warnings():
+            # Of fill values that are not a number: those are refused below.
+            warnings.simplefilter("ignore", xarray.SerializationWarning)
+            return xarray.open_dataset(source, decode_times=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"{source}: expected a netCDF file, got {error}") from error
 

@@ -22,6 +22,7 @@ from .graph_options import (
     Temporal,
 )
 from .graph_transformer import GraphTransformer
+from .grid_networks import AttentionUNet, PatchNetwork
 from .mesh_graph_net import MeshGraphNet
 from .mmgp import MMGP
 from .multi_fidelity import MultiFidelity
@@ -41,6 +42,7 @@ __all__ = [
     "FNO",
     "GINO",
     "MMGP",
+    "AttentionUNet",
     "Autoregressive",
     "ColumnNetwork",
     "Conformal",
@@ -67,6 +69,7 @@ __all__ = [
     "MultiTaskDeepONet",
     "NearestCase",
     "NetFlux",
+    "PatchNetwork",
     "PodDeepONet",
     "PodNetwork",
     "PodRidge",

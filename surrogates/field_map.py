@@ -29,6 +29,8 @@ from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 
 PLACES = ("point", "cell", "")
 """Where outputs lie; "" are scalars."""
+AT_ONCE = 2**17
+"""Points of frames that are mapped at a time."""
 
 
 class FieldMap(Surrogate):
@@ -41,6 +43,9 @@ class FieldMap(Surrogate):
     @abstractmethod
     def network(self, inputs: int, outputs: int) -> PointMap:
         """With random weights, from the global generator."""
+
+    def check(self, cases: Cases) -> None:
+        """Raise a ValueError for meshes that can't be mapped, by the case's name; any can."""
 
     @abstractmethod
     def learn(
@@ -62,21 +67,36 @@ class FieldMap(Surrogate):
         progress: Progress = quiet,
     ) -> FieldMapPredictor:
         every = Samples.pack(samples)
-        signature = frame_signature(every)
-        rows, chosen = split_samples(every, validation, signature, seed)
-        reading = Reading.fit(signature, every)
+        self.check(every.cases)
+        reading = Reading.fit(frame_signature(every), every)
+        return self.fitted(reading, None, every, validation, seed, progress)
+
+    def fitted(
+        self,
+        reading: Reading,
+        net: PointMap | None,
+        every: Samples,
+        validation: Sequence[Sample] | None,
+        seed: int,
+        progress: Progress,
+    ) -> FieldMapPredictor:
+        """A network, new if None, that has learned."""
+        rows, chosen = split_samples(every, validation, reading.signature, seed)
         own = every if len(rows) == len(every) else Samples.pack([every[i] for i in rows])
+        frames = reading.frames(own)
         held = reading.frames(Samples.pack(chosen)) if chosen else []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = self.network(reading.inputs, sum(reading.outputs))
-        told = self.learn(net, reading.frames(own), held, seed, progress)
+        if net is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                net = self.network(reading.inputs, sum(reading.outputs))
+            net.adjust(frames)
+        told = self.learn(net, frames, held, seed, progress)
         features = Features.fit(every.cases, described(every.cases))
         units = {k: s.unit for k, s in every.cases.parameters.items()}
         guard = Guard.fit(features, place(features, every.cases), units)
         fit = {"parameters": sum(p.numel() for p in net.parameters()), **told}
-        card = Card(describe(every), fit, seed=seed)
-        return FieldMapPredictor(self, signature, card, reading, net.cpu().eval(), features, guard)
+        card, net = Card(describe(every), fit, seed=seed), net.cpu().eval()
+        return FieldMapPredictor(self, reading.signature, card, reading, net, features, guard)
 
     def restore(self, signature: Signature, card: Card, state: State) -> FieldMapPredictor:
         parts = state.parts()
@@ -94,14 +114,23 @@ class PointMap(nn.Module):
     precision: torch.dtype = torch.float32
 
     @abstractmethod
-    def places(self, mesh: Mesh) -> Int[Tensor, "point _"]:
-        """The points that each point hears of; what the map needs to know of a mesh."""
+    def places(self, mesh: Mesh) -> Any:
+        """What the map needs to know of a mesh, such as the points that each point hears of; moved
+        to a device by `to`, as tensors are."""
+
+    def adjust(self, frames: Sequence[Frames]) -> None:
+        """Take from a training set what is not a weight; nothing."""
 
     @abstractmethod
     def forward(
-        self, x: Float[Tensor, "frame point input"], places: Int[Tensor, "point _"]
+        self, x: Float[Tensor, "frame point input"], places: Any
     ) -> Float[Tensor, "frame point output"]:
         """One answer per point."""
+
+
+def frames_at_once(mesh: Mesh) -> int:
+    """How many frames of a mesh are mapped at a time."""
+    return max(AT_ONCE // max(len(mesh.points), 1), 1)
 
 
 def averaged(mesh: Mesh, values: Tensor, on: str) -> Tensor:
@@ -299,12 +328,14 @@ def _standardised(parts: Sequence[np.ndarray], scaling: Scaling, group: Group, o
 class FieldMapPredictor(Predictor):
     """A fitted map."""
 
+    recipe: FieldMap
     reading: Reading
     net: PointMap
     features: Features
     guard: Guard
 
     def answer(self, cases: Cases, device: str | None) -> Predictions:
+        self.recipe.check(cases)
         where = torch.device(device or "cpu")
         self.net.to(where)
         meshes, times = cases.meshes[""], len(cases.times)
@@ -340,7 +371,8 @@ class FieldMapPredictor(Predictor):
         """Standardised inputs to outputs at each of `PLACES`, in their units."""
         with torch.no_grad():
             near = self.net.places(mesh).to(x.device)
-            found = self.net(x.to(self.net.precision), near)
+            each = x.to(self.net.precision).split(frames_at_once(mesh))
+            found = torch.cat([self.net(part, near) for part in each])
             parts = found.split(self.reading.outputs, 2)
             both = zip(PLACES, parts, self.reading.outward, strict=True)
             return [

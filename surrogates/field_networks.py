@@ -14,17 +14,23 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from fieldcast.meshes import Mesh
+from fieldcast.meshes import Mesh, Sample, Samples
 
-from .field_map import PLACES, FieldMap, Frames, PointMap, averaged
-from .networks import Dense
+from .field_map import (
+    PLACES,
+    FieldMap,
+    FieldMapPredictor,
+    Frames,
+    PointMap,
+    averaged,
+    frame_signature,
+    frames_at_once,
+)
+from .networks import Dense, partly_frozen
 from .operator_images import one_thread
 from .pod_network import told
-from .surrogate import Progress
+from .surrogate import Progress, quiet
 from .training import Descent, Objective, train
-
-AT_ONCE = 4096
-"""Frames that are validated at a time."""
 
 
 def default_descent() -> Descent:
@@ -40,6 +46,29 @@ class FieldNetwork(FieldMap):
 
     @abstractmethod
     def network(self, inputs: int, outputs: int) -> PointMap: ...
+
+    def adapted(
+        self,
+        model: FieldMapPredictor,
+        samples: Sequence[Sample],
+        *,
+        frozen: Sequence[str] = (),
+        validation: Sequence[Sample] | None = None,
+        seed: int = 0,
+        progress: Progress = quiet,
+    ) -> FieldMapPredictor:
+        """`model`, a predictor of this recipe but for its training, gone on with on other samples:
+        its scalings stay, and the parts of its network that are `frozen` ("first", "down", ...).
+
+        Raises:
+            ValueError: samples of other inputs or outputs than the model's; parts that the network
+                does not have.
+        """
+        every = Samples.pack(samples)
+        self.check(every.cases)
+        model.signature.check_names(frame_signature(every))
+        net = partly_frozen(model.net, frozen)
+        return self.fitted(model.reading, net, every, validation, seed, progress)
 
     def learn(
         self,
@@ -192,7 +221,7 @@ class Placed:
     each mesh, and all at last."""
 
     frames: Sequence[Frames]
-    places: Sequence[Tensor]
+    places: Sequence[Any]
     starts: Sequence[int]
 
     @classmethod
@@ -211,7 +240,7 @@ class Placed:
                 total = total + self._of_mesh(net, f, self.places[k], own)
         return total
 
-    def _of_mesh(self, net: nn.Module, f: Frames, places: Tensor, own: Tensor) -> Tensor:
+    def _of_mesh(self, net: nn.Module, f: Frames, places: Any, own: Tensor) -> Tensor:
         columns = [y.shape[2] for y in f.y]
         answers = net(f.x[own], places).split(columns, 2)
         total = torch.zeros((), device=own.device)
@@ -241,6 +270,7 @@ class FrameObjective(Objective):
         if not count:
             return math.nan
         device = next(module.parameters()).device
-        parts = torch.arange(count, device=device).split(AT_ONCE)
+        at_once = min(frames_at_once(f.mesh) for f in self.held.frames)
+        parts = torch.arange(count, device=device).split(at_once)
         total = sum(float(self.held.squares(module, part)) for part in parts)
         return math.sqrt(total / count)

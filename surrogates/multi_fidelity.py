@@ -44,6 +44,7 @@ class MultiFidelity(Surrogate):
         marks = {
             "any_mesh": all(s.any_mesh for s in inner),
             "one_numbering": any(s.one_numbering for s in inner),
+            "grids": any(s.grids for s in inner),
             "tolerance": max(s.tolerance for s in inner),
         }
         for name, value in marks.items():

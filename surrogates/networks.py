@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
+
+N = TypeVar("N", bound=nn.Module)
 
 
 class Dense(nn.Module):
@@ -66,3 +69,24 @@ def dense(
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         hidden = nn.functional.silu(hidden @ weight + bias)
     return hidden @ weights[-1] + biases[-1] + x @ linear
+
+
+def partly_frozen(net: N, frozen: Sequence[str]) -> N:
+    """A copy to go on training, but for the parts `frozen` (names of modules, or of weights).
+
+    Raises:
+        ValueError: parts that the network does not have.
+    """
+    found = copy.deepcopy(net)
+    names = [name for name, _ in found.named_parameters()]
+    unknown = sorted(k for k in set(frozen) if not any(_inside(name, k) for name in names))
+    if unknown:
+        parts = sorted({name.partition(".")[0] for name in names})
+        raise ValueError(f"expected parts of the network, {parts}, got {unknown}")
+    for name, weight in found.named_parameters():
+        weight.requires_grad_(not any(_inside(name, k) for k in frozen))
+    return found
+
+
+def _inside(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from fieldcast.meshes.sample import Location
 from .case_data import check_served, described, packed_outputs, place, split_samples
 from .features import Features
 from .guard import Guard
+from .networks import partly_frozen
 from .operator_data import OperatorReading, Trunk, fields_on, places
 from .operator_derivative import Derivative
 from .operator_images import Image
@@ -87,21 +87,8 @@ class OperatorSurrogate(Surrogate):
                 does not have.
         """
         every = Samples.pack(samples)
-        signature = Signature.of(every)
-        for kind in ("parameters", "known", "fields", "scalars"):
-            theirs, own = (set(getattr(of, kind)) for of in (signature, model.signature))
-            if theirs != own:
-                raise ValueError(
-                    f"expected samples with the {kind} that the model has, {sorted(own)}, got "
-                    f"{sorted(theirs)}"
-                )
-        parts = sorted({name.partition(".")[0] for name, _ in model.net.named_parameters()})
-        unknown = sorted(set(frozen) - set(parts))
-        if unknown:
-            raise ValueError(f"expected parts of the network, {parts}, got {unknown}")
-        net = copy.deepcopy(model.net)
-        for name, weight in net.named_parameters():
-            weight.requires_grad_(name.partition(".")[0] not in frozen)
+        model.signature.check_names(Signature.of(every))
+        net = partly_frozen(model.net, frozen)
         return self._fitted(model.reading, net, every, validation, seed, progress)
 
     def _fitted(

@@ -75,7 +75,7 @@ class Autoregressive(Surrogate):
     tolerance: ClassVar[float] = 1e-5
 
     def __post_init__(self) -> None:
-        for name in ("any_mesh", "transient", "tolerance"):
+        for name in ("any_mesh", "grids", "transient", "tolerance"):
             object.__setattr__(self, name, getattr(self.inner, name))
 
     def fit(

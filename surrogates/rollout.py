@@ -49,7 +49,7 @@ class Rollout(Surrogate):
     tolerance: ClassVar[float] = 1e-5
 
     def __post_init__(self) -> None:
-        for name in ("any_mesh", "tolerance"):
+        for name in ("any_mesh", "grids", "tolerance"):
             object.__setattr__(self, name, getattr(self.step, name))
         held = self.step.training.held if isinstance(self.step, GraphSurrogate) else ()
         if self.tendency is not None and held:

@@ -73,6 +73,16 @@ class Signature:
             {k: ScalarKind(s.unit, s.values.shape[1] == 1) for k, s in samples.scalars.items()},
         )
 
+    def check_names(self, other: Signature) -> None:
+        """Raise a ValueError for another's inputs and outputs that are not these."""
+        for kind in ("parameters", "known", "fields", "scalars"):
+            theirs, own = (set(getattr(of, kind)) for of in (other, self))
+            if theirs != own:
+                raise ValueError(
+                    f"expected samples with the {kind} that the model has, {sorted(own)}, got "
+                    f"{sorted(theirs)}"
+                )
+
     def checked(self, case: Case) -> Case:
         """The case reduced to this signature's inputs, in its units.
 

@@ -72,13 +72,14 @@ class Surrogate(ABC):
     """A recipe: a frozen dataclass of hyper-parameters, without data.
 
     `any_mesh`: fits samples whose meshes share neither numbering nor topology; `one_numbering`:
-    only samples whose meshes have the same cells. `transient`: fits samples with more than one
-    time. `tolerance`: how far, relative to the largest value, an answer
-    may depend on the other cases asked at the same time.
+    only samples whose meshes have the same cells; `grids`: only samples on grids of latitudes and
+    longitudes. `transient`: fits samples with more than one time. `tolerance`: how far, relative to
+    the largest value, an answer may depend on the other cases asked at the same time.
     """
 
     any_mesh: ClassVar[bool] = False
     one_numbering: ClassVar[bool] = False
+    grids: ClassVar[bool] = False
     transient: ClassVar[bool] = False
     tolerance: ClassVar[float] = 1e-9
 

@@ -21,7 +21,7 @@ class Wrapper(Surrogate):
     transient: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("any_mesh", "one_numbering", "transient", "tolerance"):
+        for name in ("any_mesh", "one_numbering", "grids", "transient", "tolerance"):
             object.__setattr__(self, name, getattr(self.inner, name))
 
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:

@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar
+from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar, lat_lon_mesh
 
 PRESSURE = (1.0e5, 40.0)
 """Middle and half range of the training set's pressure [Pa]."""
@@ -171,19 +171,41 @@ def _any_topology(i: int, a: float, b: float) -> Mesh:
     return ring(4, i, 0.4 + 0.1 * a) if i % 2 else _own_meshes(i, a, b)
 
 
+def _one_grid(i: int, a: float, b: float) -> Mesh:
+    return _globe(5, 12)
+
+
+def _grids(i: int, a: float, b: float) -> Mesh:
+    if i % 3 < 2:
+        return _globe(4 + i % 3, 9 + i % 2)
+    return lat_lon_mesh(np.linspace(-30.0, 45.0, 6), np.linspace(-70.0, 80.0 + 20.0 * a, 7))
+
+
+def _globe(rows: int, columns: int) -> Mesh:
+    """Latitudes and longitudes, evenly spaced, once around."""
+    step = 180.0 / rows
+    north = np.linspace(90.0 - step / 2, -90.0 + step / 2, rows)
+    return lat_lon_mesh(north, np.arange(columns) * 360.0 / columns)
+
+
 _MAKERS: dict[str, tuple[Callable[[int, float, float], Mesh], int]] = {
     "one_mesh": (_one_mesh, 1),
     "one_numbering": (_one_numbering, 1),
     "own_meshes": (_own_meshes, 1),
     "transient": (_one_mesh, 3),
     "any_topology": (_any_topology, 1),
+    "one_grid": (_one_grid, 1),
+    "grids": (_grids, 1),
+    "transient_grid": (_one_grid, 3),
 }
 
 
 @cache
 def family(name: str) -> Family:
     """`one_mesh`; `one_numbering`: moved points; `own_meshes`: other triangulations of other
-    shapes; `transient`: one mesh, three times; `any_topology`: squares and rings."""
+    shapes; `transient`: one mesh, three times; `any_topology`: squares and rings. Of latitudes and
+    longitudes: `one_grid`, around the globe; `grids`: of several sizes, some of a region;
+    `transient_grid`: three times."""
     mesh, times = _MAKERS[name]
     return _family(name, mesh, times)
 

@@ -36,6 +36,8 @@ HALF_RANGE = {"pressure": PRESSURE[1], "depth": DEPTH[1]}
 
 def families_of(surrogate: type[Surrogate]) -> list[str]:
     """The families that a surrogate declares it can be fitted to."""
+    if surrogate.grids:
+        return ["one_grid", "grids", *(["transient_grid"] if surrogate.transient else [])]
     names = ["one_mesh", "one_numbering"]
     names += [] if surrogate.one_numbering else ["own_meshes"]
     names += ["transient"] if surrogate.transient else []
@@ -44,6 +46,8 @@ def families_of(surrogate: type[Surrogate]) -> list[str]:
 
 def widest(surrogate: type[Surrogate]) -> str:
     """The family whose meshes differ most of those that all surrogates like it fit."""
+    if surrogate.grids:
+        return "grids"
     return "one_numbering" if surrogate.one_numbering else "own_meshes"
 
 
@@ -433,7 +437,7 @@ def check_gradients(surrogate: type[Surrogate], name: str) -> None:
 
 def check_gradients_by_points(surrogate: type[Surrogate]) -> None:
     """Under one numbering, derivatives of scalars by the points' coordinates are differences."""
-    name = "one_numbering"
+    name = widest(surrogate) if surrogate.grids else "one_numbering"
     predictor, case = fitted(surrogate, name), family(name).queries[1]
     if not isinstance(predictor, Differentiable):
         return

@@ -23,7 +23,8 @@ def test_packed_and_listed_agree_and_a_seed_is_a_fit(surrogate, group):
 
 
 def test_inputs_stay_as_they_are(surrogate):
-    checks.check_inputs_stay_as_they_are(surrogate, "one_numbering")
+    name = "grids" if surrogate.grids else "one_numbering"
+    checks.check_inputs_stay_as_they_are(surrogate, name)
 
 
 def test_saved_and_loaded(surrogate, group, tmp_path):
@@ -49,7 +50,7 @@ def test_wrong_cases_are_refused(surrogate, group):
 
 
 def test_wrong_samples_are_refused(surrogate):
-    checks.check_wrong_samples_are_refused(surrogate, "one_mesh")
+    checks.check_wrong_samples_are_refused(surrogate, checks.families_of(surrogate)[0])
 
 
 def test_other_topologies_are_not_swallowed(surrogate):
