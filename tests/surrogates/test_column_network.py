@@ -103,6 +103,7 @@ def test_an_ensemble_learns_spreads_outside_and_is_kept(tmp_path):
     members = model.members([s.case for s in near[:3]])
     every = np.stack([m[1].mean["heating"].values for m in members])
     np.testing.assert_allclose(every.mean(0), inside[1].mean["heating"].values, rtol=1e-5)
+    np.testing.assert_allclose(every.std(0, ddof=1), inside[1].std["heating"].values, rtol=1e-3)
     again = load(model.save(tmp_path / "model.fieldcast"))
     np.testing.assert_array_equal(
         again.predict([near[0].case])[0].mean["heating"].values,
