@@ -55,6 +55,7 @@ def profiles(found: Mapping[str, Climate], name: str) -> bytes:
         stated = "" if panel in ("R2", "spread / RMSE") or not unit else f" [{unit}]"
         ax.set_xlabel(f"{panel}{stated}", fontsize=8)
         ax.tick_params(labelsize=7)
+        ax.locator_params(axis="x", nbins=4)
         ax.grid(lw=0.3, color="0.85")
     _downward(axes[0], where, axis)
     axes[0].legend(fontsize=7)
