@@ -72,14 +72,15 @@ class ColumnFiles:
         """What a variable is called once it is read."""
         return self.names.get(name, name)
 
-    def columns(self, path: Path, solved: bool = True) -> ColumnSet:
-        """The columns of a file, `solved` with their outputs; errors as `read_columns`, with the
-        file's name."""
+    def columns(self, source: Any, solved: bool = True) -> ColumnSet:
+        """The columns of a file or xarray data set, `solved` with their outputs; errors as
+        `read_columns`, with the file's name."""
+        path = Path(source) if isinstance(source, (str, Path)) else Path("data set")
         wanted = {**self.inputs, **self.beside, **(self.outputs if solved else {})}
         names = {k: v for k, v in self.names.items() if k in wanted}
         try:
             found = read_columns(
-                path, wanted, names=names, pressure=self.pressure, top_down=self.top_down
+                source, wanted, names=names, pressure=self.pressure, top_down=self.top_down
             )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

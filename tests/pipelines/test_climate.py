@@ -20,9 +20,9 @@ from fieldcast.meshes.columns import level_values
 from fieldcast.pipelines import column_pictures
 from fieldcast.pipelines.climate import evaluate, files_of
 from fieldcast.pipelines.column_sets import ColumnFiles, read_samples
-from fieldcast.surrogates import ColumnNetwork, load
+from fieldcast.surrogates import ColumnNetwork, Descent, RandomizedPrior, load
 
-DATA = Path(os.environ.get("FIELDCAST_DATA", "/nowhere"))
+DATA = Path(os.environ.get("FIELDCAST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 HEATING = "tendency_of_air_temperature"
 TOML = f"""
 [inputs]
@@ -248,3 +248,34 @@ def test_pictures_of_scattered_columns(folder):
     ):
         assert picture is not None
         assert min(Image.open(io.BytesIO(picture)).size) > 300
+
+
+def test_convection_of_a_single_column_model():
+    """Tendencies of a neural scheme (Yuval and O'Gorman 2020, doi:10.1038/s41467-020-17142-3) in
+    CAM's single column over GATE; the state and the tendencies lie in two files."""
+    folder = DATA / "cam_scam"
+    if not folder.is_dir():
+        pytest.skip(f"expected the data set cam_scam in {DATA}; set FIELDCAST_DATA")
+    run = "scam_gateIII_215_YOG_testing.cam.{}.1974-08-30-00000.nc"
+    both = [
+        xarray.open_dataset(folder / run.format(k), decode_times=False).load() for k in ("h1", "h2")
+    ]
+    data = both[0].assign({k: both[1][k] for k in ("T", "Q", "PS")})
+    files = ColumnFiles(
+        {"T": "K", "Q": "kg/kg", "PS": "Pa"},
+        {"YOGDT": "K/day", "YOGDQ": "1/day"},
+        names={"YOGDT": HEATING, "YOGDQ": "tendency_of_specific_humidity"},
+    )
+    train, test = (files.columns(data.isel(time=slice(k, None, 2))) for k in (0, 1))
+    assert (len(train), len(test)) == (76, 75)
+    assert level_values(train.samples.fields[HEATING]).shape == (76, 32)
+    descent = Descent(steps=400, batch=32, rate=5e-3, every=100)
+    predictor = RandomizedPrior(ColumnNetwork(32, 2, descent), 3).fit(train.samples)
+    [found] = evaluate(predictor, [test]).values()
+    for name, score in found.scores.items():
+        assert score.summary()["mae"] < 0.5 * found.baseline[name].summary()["mae"]
+        # The scheme says nothing above 13 levels from the top.
+        assert np.isnan(score.r2[:13]).all()
+        assert score.summary()["median_r2"] > 0.7
+    assert found.residuals["energy"]["mae"] < 0.5 * found.residuals["energy"]["truth"]
+    assert found.residuals["water"]["mae"] < 0.5 * found.residuals["water"]["truth"]
