@@ -38,8 +38,8 @@ from fieldcast.meshes.columns import column_cases
 from fieldcast.solvers.convection import EmanuelConvection
 from fieldcast.solvers.radiation import HEATING
 from fieldcast.surrogates import ColumnNetwork, Descent, MultiFidelity, RandomizedPrior, Surrogate
-from fieldcast.surrogates.column_network import ColumnPredictor
 from fieldcast.surrogates.column_scores import residuals, score_columns
+from fieldcast.surrogates.surrogate import Predictor
 
 INPUTS = {
     "T, q": ("air_temperature", "specific_humidity"),
@@ -89,7 +89,7 @@ def ensemble(steps: int, device: str | None) -> RandomizedPrior:
 
 def fitted(
     name: str, steps: int, found: WarmingColumns, dear: int, device: str | None
-) -> ColumnPredictor:
+) -> Predictor:
     """One of the rows, learnt from so many dear columns."""
     one: Surrogate = ensemble(steps, device)
     high = found.high_train.high
@@ -101,17 +101,15 @@ def fitted(
         predictor = both.fit(few, seed=0, cheap=found.low_train.low)
     else:
         predictor = one.fit(few, seed=0)
-    assert isinstance(predictor, ColumnPredictor)
     return predictor
 
 
-def scored(predictor: ColumnPredictor, part: Fidelities, device: str | None) -> Scores:
+def scored(predictor: Predictor, part: Fidelities, device: str | None) -> Scores:
     """Of the heating."""
     assert part.high is not None
     cases = part.high.cases
     predictions = predictor.predict(cases, device=device)
-    assert isinstance(predictions, Predictions)
-    members = predictor.members(cases, device)
+    members = predictor.member_answers(cases, device)
     return score_columns(part.high, predictions, members)[HEATING].summary()
 
 
@@ -223,7 +221,7 @@ def convection(size: Size, device: str | None) -> str:
         predictor = ensemble(2 * size.steps, device).fit(own["train"], seed=0)
         for label in ("present", "warm"):
             predictions = predictor.predict(own[label].cases, device=device)
-            members = predictor.members(own[label].cases, device)
+            members = predictor.member_answers(own[label].cases, device)
             scores = score_columns(own[label], predictions, members)
             whole = replace(own[label], cases=sets[label].cases)
             gained = residuals(whole, predictions)

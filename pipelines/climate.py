@@ -13,7 +13,6 @@ import numpy as np
 from fieldcast.meshes import Predictions, Samples, write_columns
 from fieldcast.meshes.columns import level_values
 from fieldcast.surrogates import MultiFidelity
-from fieldcast.surrogates.column_network import ColumnPredictor
 from fieldcast.surrogates.column_scores import (
     ColumnScore,
     residuals,
@@ -122,9 +121,7 @@ def climate(predictor: Predictor, columns: ColumnSet) -> Climate:
     """One set, predicted and scored."""
     samples = columns.samples
     predictions = predictor.predict(samples.cases)
-    assert isinstance(predictions, Predictions)
-    members = predictor.members(samples.cases) if isinstance(predictor, ColumnPredictor) else []
-    scores = score_columns(samples, predictions, members)
+    scores = score_columns(samples, predictions, predictor.member_answers(samples.cases))
     means = {k: truths(samples, k).mean(axis=0, keepdims=True) for k in scores}
     baseline = {
         k: score_mean(truths(samples, k), np.broadcast_to(m, truths(samples, k).shape))
@@ -198,15 +195,14 @@ def write_predictions(
     """
     cases = columns.samples.cases
     predictions = predictor.predict(cases)
-    assert isinstance(predictions, Predictions)
     told = {}
     if members:
-        if not isinstance(predictor, ColumnPredictor):
+        every = predictor.member_answers(cases)
+        if not every:
             raise ValueError(
                 "expected an ensemble of column networks to write the members of, got "
                 f"{type(predictor.recipe).__name__}"
             )
-        every = predictor.members(cases)
         told = {k: np.stack([level_values(m.mean[k]) for m in every]) for k in predictions.mean}
     write_columns(path, columns.columns, predictions, members=told)
     return path

@@ -290,9 +290,9 @@ class ColumnPredictor(Predictor):
         trust = self.guard.judge(place_of(self.features, cases))
         return replace(found, trust=trust)
 
-    def members(self, cases: Sequence[Case], device: str | None = None) -> list[Predictions]:
-        """What each member answers, moved away from their mean until their spread is the standard
-        deviation that `predict` tells."""
+    def member_answers(
+        self, cases: Sequence[Case], device: str | None = None
+    ) -> Sequence[Predictions]:
         packed = self.signature.checked_cases(Cases.pack(cases))
         net, x = self._placed(packed, device)
         with torch.no_grad():

@@ -114,7 +114,7 @@ def score_columns(
         samples: the columns with their truth.
         predictions: the answers to them.
         members: those of each member of an ensemble, if it is one, calibrated as its standard
-            deviation is (`ColumnPredictor.members`).
+            deviation is (`Predictor.member_answers`).
         climatology: columns whose truths are the forecast to beat; `samples` themselves, the
             hardest to beat, where not given.
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from fieldcast.meshes import Cases, Predictions, Sample, Samples
+from fieldcast.meshes import Case, Cases, Predictions, Sample, Samples
 from fieldcast.meshes.packed import PackedEstimate, PackedField, PackedScalar
 
 from .column_network import RandomizedPrior
@@ -188,6 +188,14 @@ class MultiFidelityPredictor(Predictor):
         said = self.told.low.answer(cases, device)
         found = self.high.answer(self.told.cases(cases, said), device)
         return replace(self.told.back(found, said), cases=cases)
+
+    def member_answers(
+        self, cases: Sequence[Case], device: str | None = None
+    ) -> Sequence[Predictions]:
+        packed = self.signature.checked_cases(Cases.pack(cases))
+        said = self.told.low.answer(packed, device)
+        every = self.high.member_answers(self.told.cases(packed, said), device)
+        return [replace(self.told.back(found, said), cases=packed) for found in every]
 
     def state(self) -> State:
         low = self.told.low

@@ -100,7 +100,7 @@ def test_an_ensemble_learns_spreads_outside_and_is_kept(tmp_path):
     ratio = spreads[0] / error(model, near)
     assert 0.4 < ratio < 2.0
     assert sum(p.trust.status != "ok" for p in outside) > 30
-    members = model.members([s.case for s in near[:3]])
+    members = model.member_answers([s.case for s in near[:3]])
     every = np.stack([m[1].mean["heating"].values for m in members])
     np.testing.assert_allclose(every.mean(0), inside[1].mean["heating"].values, rtol=1e-5)
     np.testing.assert_allclose(every.std(0, ddof=1), inside[1].std["heating"].values, rtol=1e-3)
@@ -146,6 +146,20 @@ def test_any_two_surrogates(composition, tmp_path):
     np.testing.assert_allclose(
         again[0].mean["heating"].values, model.predict([case])[0].mean["heating"].values
     )
+
+
+def test_one_network_of_the_cheap_ones_tells_an_ensemble():
+    few, many = columns(60, -1, 1), columns(200, -3, 9, 5, "low")
+    descent = replace(DESCENT, steps=200)
+    one = ColumnNetwork(16, 2, descent)
+    recipe = MultiFidelity(one, replace(ENSEMBLE, member=one, size=3), "residual")
+    model = recipe.fit(few, cheap=many)
+    near = Cases.pack([s.case for s in columns(5, -1, 1, 3)])
+    found = model.predict(near)
+    every = np.stack([m.mean["heating"].values for m in model.member_answers(near)])
+    np.testing.assert_allclose(every.mean(0), found.mean["heating"].values, rtol=1e-5)
+    np.testing.assert_allclose(every.std(0, ddof=1), found.std["heating"].values, rtol=1e-3)
+    assert PodRidge().fit(few).member_answers(near) == ()
 
 
 def test_what_does_not_fit_together_is_said():
