@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import numpy as np
+from jaxtyping import Float
+
 from fieldcast.meshes import Case, Cases, Predictions, Sample, Samples
 from fieldcast.meshes.packed import PackedEstimate, PackedField, PackedScalar
 
@@ -22,7 +25,7 @@ from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 
 COMPOSITIONS = ("lf_only", "concat", "residual")
 """What the dear surrogate is told: what the cheap one says alone; that beside the case; or both,
-and it learns the rest of a straight line through what the cheap one says."""
+and it learns the rest of straight lines through what the cheap one says."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class MultiFidelity(Surrogate):
         own = {name: Signature.from_json(parts[f"{name} signature"].values) for name in PAIR}
         low = self.low.restore(own["low"], Card(seed=card.seed), parts["low"])
         high = self.high.restore(own["high"], Card(seed=card.seed), parts["high"])
-        lines = {k: (float(a), float(b)) for k, (a, b) in parts["lines"].values.items()}
+        lines = {k: Line(*pair) for k, pair in _pairs(parts["lines"]).items()}
         told = Told(self.composition, low, lines)
         return MultiFidelityPredictor(self, signature, card, told, high)
 
@@ -108,16 +111,41 @@ class MultiFidelity(Surrogate):
 
 
 PAIR = ("low", "high")
+ENDS = ("slope", "offset")
+
+
+def _pairs(state: State) -> dict[str, list[np.ndarray]]:
+    """Slopes and offsets by output."""
+    return {k: [state.arrays[f"{end}/{k}"] for end in ENDS] for k in state.values["names"]}
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """slope x + offset, value by value of a case where all have equally many, else one for all."""
+
+    slope: Float[np.ndarray, " *value"]
+    offset: Float[np.ndarray, " *value"]
+
+    @classmethod
+    def through(cls, x: Float[np.ndarray, "case ..."], y: Float[np.ndarray, "case ..."]) -> Line:
+        """By least squares over cases; level where x is always the same."""
+        gap = x - x.mean(axis=0)
+        size = np.maximum((gap * gap).sum(axis=0), 1e-300)
+        slope = (gap * (y - y.mean(axis=0))).sum(axis=0) / size
+        return cls(slope, y.mean(axis=0) - slope * x.mean(axis=0))
+
+    def __call__(self, x: Float[np.ndarray, "case ..."]) -> Float[np.ndarray, "case ..."]:
+        return self.slope * x + self.offset
 
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """How cases tell the dear surrogate what `low` says: `lines` (slope, offset) by output, of what
-    is taken off its truth."""
+    """How cases tell the dear surrogate what `low` says: `lines` by output, of what is taken off
+    its truth."""
 
     composition: str
     low: Predictor
-    lines: Mapping[str, tuple[float, float]]
+    lines: Mapping[str, Line]
 
     def cases(self, cases: Cases, said: Predictions) -> Cases:
         """With what `low` says as known fields and parameters, alone or beside their own."""
@@ -132,49 +160,55 @@ class Told:
         """To be learnt from."""
         said = self.low.predict(samples.cases)
         fields, scalars = dict(samples.fields), dict(samples.scalars)
-        for name, (slope, offset) in self.lines.items():
+        for name, line in self.lines.items():
             if name in fields:
-                values = fields[name].values - slope * said.mean[name].values - offset
+                values = fields[name].values - _along(line, said.mean[name])
                 fields[name] = replace(fields[name], values=values)
             else:
-                values = scalars[name].values - slope * said.scalars[name].mean - offset
+                values = scalars[name].values - line(said.scalars[name].mean)
                 scalars[name] = replace(scalars[name], values=values)
         return Samples(self.cases(samples.cases, said), fields, scalars)
 
-    def fitted(self, samples: Samples) -> dict[str, tuple[float, float]]:
-        """Straight lines through what `low` says, by least squares, of each output that both
-        have."""
+    def fitted(self, samples: Samples) -> dict[str, Line]:
+        """Straight lines through what `low` says, of each output that both have."""
         said = self.low.predict(samples.cases)
-        pairs = {
-            name: (said.mean[name].values, f.values)
+        lines = {
+            name: Line.through(_rows(said.mean[name]), _rows(f))
             for name, f in samples.fields.items()
             if name in said.mean
         }
-        pairs |= {
-            name: (said.scalars[name].mean, s.values)
+        return lines | {
+            name: Line.through(said.scalars[name].mean, s.values)
             for name, s in samples.scalars.items()
             if name in said.scalars
         }
-        lines = {}
-        for name, (x, y) in pairs.items():
-            gap = x - x.mean()
-            slope = float((gap * (y - y.mean())).sum() / max(float((gap * gap).sum()), 1e-300))
-            lines[name] = slope, float(y.mean() - slope * x.mean())
-        return lines
 
     def back(self, found: Predictions, said: Predictions) -> Predictions:
         """With the lines added."""
         mean: dict[str, PackedField] = dict(found.mean)
         scalars: dict[str, PackedEstimate] = dict(found.scalars)
-        for name, (slope, offset) in self.lines.items():
+        for name, line in self.lines.items():
             if name in mean:
-                values = mean[name].values + slope * said.mean[name].values + offset
+                values = mean[name].values + _along(line, said.mean[name])
                 mean[name] = replace(mean[name], values=values)
             else:
                 e = scalars[name]
-                values = e.mean + slope * said.scalars[name].mean + offset
-                scalars[name] = replace(e, mean=values)
+                scalars[name] = replace(e, mean=e.mean + line(said.scalars[name].mean))
         return replace(found, mean=mean, scalars=scalars)
+
+
+def _rows(packed: PackedField) -> Float[np.ndarray, "case ..."]:
+    """A row of each case; of cases of unequal length each value one of its own."""
+    if len(np.unique(np.diff(packed.offsets))) == 1:
+        return packed.stacked()
+    return packed.values.reshape(-1)
+
+
+def _along(line: Line, packed: PackedField) -> Float[np.ndarray, "time point component"]:
+    """Of all cases, packed."""
+    if line.slope.ndim == 0:
+        return line(packed.values)
+    return line(packed.stacked()).swapaxes(0, 1).reshape(packed.values.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,5 +235,7 @@ class MultiFidelityPredictor(Predictor):
         low = self.told.low
         signatures = {"low": low.signature, "high": self.high.signature}
         own = {f"{name} signature": State({}, s.to_json()) for name, s in signatures.items()}
-        lines = State({}, {k: list(line) for k, line in self.told.lines.items()})
+        both = self.told.lines.items()
+        arrays = {f"{end}/{k}": getattr(line, end) for k, line in both for end in ENDS}
+        lines = State(arrays, {"names": [k for k, _ in both]})
         return State.nested({"low": low.state(), "high": self.high.state(), "lines": lines, **own})
