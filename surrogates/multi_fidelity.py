@@ -1,9 +1,9 @@
 """Many cheap simulations beside few dear ones: a surrogate of the cheap ones is asked first, one of
 the dear ones is told what it says.
 
-Any two surrogates are fitted one after the other. Two `RandomizedPrior`s learn together, as one
-batched network, and each member of the dear one is told by its own member of the cheap one (Bhouri,
-Peng, Pritchard, Gentine 2023, arXiv:2309.10231).
+Any two surrogates are fitted one after the other; a `ColumnNetwork` and a `RandomizedPrior` become
+one network. Two `RandomizedPrior`s learn together, step by step, and each member of the dear one is
+told by its own member of the cheap one (Bhouri, Peng, Pritchard, Gentine 2023, arXiv:2309.10231).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from jaxtyping import Float
 from fieldcast.meshes import Case, Cases, Predictions, Sample, Samples
 from fieldcast.meshes.packed import PackedEstimate, PackedField, PackedScalar
 
-from .column_network import RandomizedPrior
+from .column_network import ColumnNetwork, RandomizedPrior
 from .multi_fidelity_columns import Joint
+from .multi_fidelity_turns import InTurn
 from .signature import Signature
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 
@@ -69,8 +70,8 @@ class MultiFidelity(Surrogate):
         """Learn from the dear `samples` and the `cheap` ones (the same where there are none)."""
         dear = Samples.pack(samples)
         few = dear if cheap is None else Samples.pack(cheap)
-        if isinstance(self.low, RandomizedPrior) and isinstance(self.high, RandomizedPrior):
-            return self._joint.fit(self, (dear, few), validation, seed, progress)
+        if self._columns is not None:
+            return self._columns.fit(self, (dear, few), validation, seed, progress)
         low = self.low.fit(few, seed=seed, progress=progress)
         told = Told(self.composition, low, {})
         if self.composition == "residual":
@@ -83,15 +84,19 @@ class MultiFidelity(Surrogate):
         return MultiFidelityPredictor(self, Signature.of(dear), card, told, high)
 
     @property
-    def _joint(self) -> Joint:
-        if not isinstance(self.low, RandomizedPrior) or not isinstance(self.high, RandomizedPrior):
-            raise TypeError("expected two RandomizedPriors")
-        return Joint(self.low, self.high, self.composition, self.stop_gradient, self.alpha)
+    def _columns(self) -> Joint | InTurn | None:
+        """How networks of columns are fitted; None of other surrogates."""
+        low, high = self.low, self.high
+        if isinstance(low, RandomizedPrior) and isinstance(high, RandomizedPrior):
+            return Joint(low, high, self.composition, self.stop_gradient, self.alpha)
+        if isinstance(low, ColumnNetwork) and isinstance(high, RandomizedPrior):
+            return InTurn(low, high, self.composition)
+        return None
 
     def restore(self, signature: Signature, card: Card, state: State) -> Predictor:
         parts = state.parts()
-        if "joint" in parts:
-            return self._joint.restored(self, signature, card, parts["joint"])
+        if self._columns is not None:
+            return self._columns.restored(self, signature, card, parts["joint"])
         own = {name: Signature.from_json(parts[f"{name} signature"].values) for name in PAIR}
         low = self.low.restore(own["low"], Card(seed=card.seed), parts["low"])
         high = self.high.restore(own["high"], Card(seed=card.seed), parts["high"])
