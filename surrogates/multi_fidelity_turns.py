@@ -17,6 +17,7 @@ from .column_network import ColumnNetwork, ColumnObjective, Parted, RandomizedPr
 from .multi_fidelity_columns import JointNet, JointPredictor, joined, readings, restored, widening
 from .pod_network import told
 from .signature import Signature, describe
+from .stacked import StackedMlp
 from .surrogate import Card, Progress, State, Surrogate
 from .training import train
 
@@ -51,13 +52,41 @@ class Line:
     def put_into(self, net: JointNet) -> None:
         """So that the networks that tell r tell y."""
         with torch.no_grad():
-            for stack in (net.high.learned, net.high.prior):
-                if stack is not None:
-                    stack.weights[-1] *= self.scale
-                    stack.biases[-1] *= self.scale
+            for stack in stacks(net):
+                stack.weights[-1] *= self.scale
+                stack.biases[-1] *= self.scale
             if net.slope is not None and net.offset is not None:
                 net.slope.copy_(self.slope)
                 net.offset.copy_(self.offset)
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """(x - shift) / scale, of mean 0 and variance 1 over the dear cases. Cheap ones reach further:
+    by their scales the dear ones would differ less than networks are good at."""
+
+    shift: Float[Tensor, " input"]
+    scale: Float[Tensor, " input"]
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "case input"]) -> Standard:
+        scale = x.std(0, correction=0)
+        return cls(x.mean(0), torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x - self.shift) / self.scale
+
+    def put_into(self, net: JointNet) -> None:
+        """So that the networks that are given standardised inputs are given them as they are."""
+        with torch.no_grad():
+            for stack in stacks(net):
+                stack.weights[0] /= self.scale[:, None]
+                stack.biases[0] -= self.shift @ stack.weights[0][:, None]
+
+
+def stacks(net: JointNet) -> list[StackedMlp]:
+    """Learned dear networks, and those that are never trained."""
+    return [s for s in (net.high.learned, net.high.prior) if s is not None]
 
 
 @dataclass(frozen=True)
@@ -87,34 +116,35 @@ class InTurn:
         objective = ColumnObjective(many.x, many.y, torch.arange(len(many.x))[None], many.held)
         first = train(net.low, objective.to(place), self.low.descent, seed=seed, progress=progress)
         net.low.cpu().eval().requires_grad_(False)
-        line = Line.through(self._said(net, own.x), own.y, net.slope is not None)
-        told_of = self._told(net, line, own.x, own.y)
-        held = None if own.held is None else self._told(net, line, *own.held)
+        said = moments(net.low, own.x)[0]
+        line = Line.through(said, own.y, net.slope is not None)
+        standard = Standard.of(self._given(own.x, said))
+        told_of = standard(self._given(own.x, said)), line.left(said, own.y)
+        held = None
+        if own.held is not None:
+            said = moments(net.low, own.held[0])[0]
+            held = standard(self._given(own.held[0], said)), line.left(said, own.held[1])
         rows = self.high.rows(len(own.x), seed)
         descent = self.high.descent
         descent = replace(descent, clip=descent.clip * self.high.size**0.5)
         objective = ColumnObjective(*told_of, rows, held).to(descent.place)
         found = train(net.high, objective, descent, seed=seed, progress=progress)
-        line.put_into(net.cpu())
+        net = net.cpu().eval()
+        line.put_into(net)
+        standard.put_into(net)
         fit = {
             "parameters": sum(p.numel() for p in net.parameters()),
             "members": self.high.size,
-            "spread_times": widening(net.eval(), own),
+            "spread_times": widening(net, own),
             "cheap_samples": len(cheap),
             "cheap_training": told(first),
             "training": told(found),
         }
         return joined(recipe, net, own, low, Card(describe(dear), fit, seed=seed))
 
-    def _said(self, net: JointNet, x: Tensor) -> Tensor:
-        """What the cheap network says, (case, output)."""
-        return moments(net.low, x)[0]
-
-    def _told(self, net: JointNet, line: Line, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and outputs of the dear networks."""
-        said = self._said(net, x)
-        given = torch.cat([x, said], dim=1) if net.beside else said
-        return given, y if net.slope is None else line.left(said, y)
+    def _given(self, x: Tensor, said: Tensor) -> Tensor:
+        """Inputs of the dear networks, (case, input)."""
+        return said if self.composition == "lf_only" else torch.cat([x, said], dim=1)
 
     def net(self, inputs: int, said: int, outputs: int, seed: int) -> JointNet:
         """Not trained."""

@@ -18,7 +18,7 @@ from fieldcast.surrogates import (
     load,
 )
 from fieldcast.surrogates.column_network import ColumnObjective
-from fieldcast.surrogates.multi_fidelity_turns import InTurn, Line
+from fieldcast.surrogates.multi_fidelity_turns import InTurn, Line, Standard
 from fieldcast.surrogates.stacked import RandomizedPriorNet, StackedMlp
 
 DESCENT = Descent(steps=800, batch=64, rate=3e-3, every=100)
@@ -174,13 +174,16 @@ def test_a_line_through_cheap_answers_leaves_what_varies_as_much():
     line = Line.through(x, y, residual=True)
     torch.testing.assert_close(line.slope, torch.full((3,), 2.0), atol=0.02, rtol=0)
     torch.testing.assert_close(line.left(x, y).std(0), torch.ones(3), atol=0.01, rtol=0)
-    # The networks tell r; told in full, they and the line are y.
+    # The networks are given standardised inputs and tell r; put together they tell y.
     one = RandomizedPrior(ColumnNetwork(8, 1), 2)
     net = InTurn(one.member, one, "residual").net(4, 3, 3, 0)
     given = torch.randn(1, 5, 4, generator=rng)
     said = net.low(given)
-    before = net.high(torch.cat([given, said], dim=-1))
+    both = torch.cat([given, said], dim=-1)
+    standard = Standard.of(3.0 * both[0] + 1.0)
+    before = net.high(standard(both))
     line.put_into(net)
+    standard.put_into(net)
     expected = line.scale * before + line.slope * said + line.offset
     torch.testing.assert_close(net(given), expected)
 
