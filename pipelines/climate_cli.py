@@ -19,6 +19,8 @@ climate = typer.Typer(help="Columns of the atmosphere in CF netCDF files.", no_a
 
 DataPaths = Annotated[list[Path], typer.Argument(help="CF netCDF files.")]
 Pairs = list[str] | None
+IN_TURN = ("low=column_network", "composition=residual")
+"""How two fidelities go together unless it is said otherwise; docs/columns.md says why."""
 
 
 @climate.command()
@@ -59,7 +61,12 @@ def train(
     from .console import Bars
 
     files = _files(variables, inputs, outputs, beside, names)
-    recipe = make_recipe("multi_fidelity" if low else surrogate, settings or [])
+    wanted = settings or []
+    recipe = (
+        make_recipe("multi_fidelity", [*IN_TURN, *wanted])
+        if low
+        else make_recipe(surrogate, wanted)
+    )
     check_writable(out)
     samples = read_samples(files, data)
     cheap = read_samples(files, low) if low else None

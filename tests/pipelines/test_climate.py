@@ -181,12 +181,15 @@ def test_predictions_need_no_truth(model, folder, tmp_path):
 def test_low_fidelity_makes_a_multi_fidelity_model(folder, tmp_path, capsys):
     out = tmp_path / "two.fieldcast"
     options = ("--low", folder / "cheap.nc", "--variables", folder / "columns.toml", "--json")
-    sets = [f"{end}.{s}" for end in ("low", "high") for s in SMALL[1::2]]
-    chosen = [word for s in sets for word in ("--set", s)]
+    low = [s.replace("member.", "low.") for s in SMALL[1::2] if s.startswith("member")]
+    chosen = [w for s in [*low, *(f"high.{s}" for s in SMALL[1::2])] for w in ("--set", s)]
     assert run("climate", "train", folder / "one.nc", "-o", out, *options, *chosen) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["fit"]["cheap_samples"] == 24 * 24
-    assert load(out).recipe.composition == "concat"
+    recipe = load(out).recipe
+    assert (recipe.composition, recipe.low) == ("residual", recipe.high.member)
+    assert run("climate", "export", out, tmp_path / "two", "--data", folder / "test.nc") == 0
+    assert (tmp_path / "two.pt").is_file()
 
 
 def test_an_exported_module_answers_as_the_model(model, folder, tmp_path):
