@@ -11,7 +11,7 @@ from .options import Json, ModelPath, Seed, SurrogateSettings, check_writable, m
 
 if TYPE_CHECKING:
     from fieldcast.surrogates.stability import Limits
-    from fieldcast.surrogates.surrogate import Predictor
+    from fieldcast.surrogates.surrogate import Predictor, Surrogate
 
     from .column_sets import ColumnFiles
 
@@ -48,8 +48,8 @@ def train(
         list[Path] | None, typer.Option(help="Files to select weights and calibrate by.")
     ] = None,
     surrogate: Annotated[
-        str, typer.Option(help="A plugin; with --low multi_fidelity.")
-    ] = "randomized_prior",
+        str, typer.Option(help="A plugin; by default randomized_prior, with --low multi_fidelity.")
+    ] = "",
     settings: SurrogateSettings = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -61,12 +61,7 @@ def train(
     from .console import Bars
 
     files = _files(variables, inputs, outputs, beside, names)
-    wanted = settings or []
-    recipe = (
-        make_recipe("multi_fidelity", [*IN_TURN, *wanted])
-        if low
-        else make_recipe(surrogate, wanted)
-    )
+    recipe = _recipe(surrogate, settings or [], bool(low))
     check_writable(out)
     samples = read_samples(files, data)
     cheap = read_samples(files, low) if low else None
@@ -80,11 +75,12 @@ def train(
         predictor = train_columns(recipe, files, learning, seed=seed, progress=bars)
     predictor.save(out)
     content = {"model": str(out), "columns": len(samples), "fit": dict(predictor.card.fit)}
-    report = [f"{k.replace('_', ' ')}: {v}" for k, v in predictor.card.fit.items() if k != TRAINING]
+    report = [
+        f"{k.replace('_', ' ')}: {v}"
+        for k, v in predictor.card.fit.items()
+        if not isinstance(v, dict)
+    ]
     say(content if as_json else None, [*report, f"wrote {out}"])
-
-
-TRAINING = "training"
 
 
 @climate.command()
@@ -184,6 +180,14 @@ def export(
     found = export_module(predictor, out, some, chosen)
     content = {k: str(v) for k, v in vars(found).items()}
     say(content if as_json else None, [f"wrote {v}" for v in content.values()])
+
+
+def _recipe(name: str, settings: list[str], low: bool) -> Surrogate:
+    if not low:
+        return make_recipe(name or "randomized_prior", settings)
+    if name not in ("", "multi_fidelity"):
+        raise ValueError(f"--low: expected the surrogate multi_fidelity, got {name}")
+    return make_recipe("multi_fidelity", [*IN_TURN, *settings])
 
 
 def _loaded(model: Path) -> Predictor:

@@ -21,6 +21,8 @@ from .stacked import StackedMlp
 from .surrogate import Card, Progress, State, Surrogate
 from .training import train
 
+LEAST = 0.01
+
 
 @dataclass(frozen=True, eq=False)
 class Line:
@@ -63,7 +65,8 @@ class Line:
 @dataclass(frozen=True, eq=False)
 class Standard:
     """(x - shift) / scale, of mean 0 and variance 1 over the dear cases. Cheap ones reach further:
-    by their scales the dear ones would differ less than networks are good at."""
+    by their scales the dear ones would differ less than networks are good at. What varies a hundred
+    times less among the dear than among the cheap ones keeps the scale of those."""
 
     shift: Float[Tensor, " input"]
     scale: Float[Tensor, " input"]
@@ -71,7 +74,7 @@ class Standard:
     @classmethod
     def of(cls, x: Float[Tensor, "case input"]) -> Standard:
         scale = x.std(0, correction=0)
-        return cls(x.mean(0), torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
+        return cls(x.mean(0), torch.where(scale > LEAST, scale, torch.ones_like(scale)))
 
     def __call__(self, x: Tensor) -> Tensor:
         return (x - self.shift) / self.scale

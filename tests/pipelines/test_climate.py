@@ -219,6 +219,11 @@ def test_an_exported_module_answers_as_the_model(model, folder, tmp_path):
         (("train", "one.nc", "-o", "no/m", "--input", "T=K", "--output", "rain="), "folder"),
         (("train", "one.nc", "-o", "m", "--variables", "x.toml"), "x.toml.*TOML"),
         (
+            (*("train", "one.nc", "-o", "m", "--variables", "columns.toml"),)
+            + ("--low", "cheap.nc", "--surrogate", "mean"),
+            "multi_fidelity, got mean",
+        ),
+        (
             ("evaluate", "columns.fieldcast", "one.nc", "two.nc", "--predictions", "p.nc"),
             "one data",
         ),
