@@ -37,6 +37,7 @@ rain = "kg/m^2/day"
 [names]
 Q = "humidity"
 """
+VARIABLES = ("--variables", "columns.toml")
 SMALL = (
     *("--set", "member.width=24", "--set", "member.depth=2", "--set", "size=3"),
     *("--set", "member.descent.steps=300", "--set", "member.descent.batch=32"),
@@ -219,9 +220,8 @@ def test_an_exported_module_answers_as_the_model(model, folder, tmp_path):
         (("train", "one.nc", "-o", "no/m", "--input", "T=K", "--output", "rain="), "folder"),
         (("train", "one.nc", "-o", "m", "--variables", "x.toml"), "x.toml.*TOML"),
         (
-            (*("train", "one.nc", "-o", "m", "--variables", "columns.toml"),)
-            + ("--low", "cheap.nc", "--surrogate", "mean"),
-            "multi_fidelity, got mean",
+            ("train", "one.nc", "-o", "m", *VARIABLES, "--low", "x", "--surrogate", "mean"),
+            "got mean",
         ),
         (
             ("evaluate", "columns.fieldcast", "one.nc", "two.nc", "--predictions", "p.nc"),
