@@ -5,10 +5,14 @@ Columns are made from the RFMIP-IRF sites (warming_columns.py): 5000 dear ones w
 20000 cheap ones with dT ~ U(-2, 9) K, tests in the present and at 4 ± 1 K; 5 members of two layers
 of 96. Inputs are T, q (as published, arXiv:2309.10231) or relative humidity, and numbers of the
 surface. The spread is calibrated on present-day columns held out of the training set. Settings were
-chosen on the columns of seed 0; what is reported comes from those of other seeds. Beside the grey
-scheme as it is and dear columns alone stand the published composition (the dear network sees what
-the cheap one says, and nothing else), both side by side, and the dear network as what is left of a
-straight line through what the cheap one says.
+chosen on the columns of seed 0; what is reported comes from those of other seeds.
+
+Beside the grey scheme as it is and dear columns alone stand the published composition (the dear
+network sees what the cheap one says, and nothing else), both side by side, and the dear network as
+what is left of straight lines through what the cheap one says; in these, both learn together, step
+by step. In the last row, which the bars are about, a larger cheap network learns first, for longer,
+until it tells the grey scheme well. That costs time, but no dear column; what dear columns alone
+gain by more time is in the second table.
 
 Emanuel's convection is learnt from the same columns, and its energy and water are counted.
 """
