@@ -118,8 +118,8 @@ def score(
 def fair_crps(
     members: Float[np.ndarray, "time column ..."], true: Float[np.ndarray, "time column ..."]
 ) -> Float[np.ndarray, " level"]:
-    """mean |x - y| - sum_k (x_{k+1} - x_k) k (n - k) / (n (n - 1)), x the n sorted members (last
-    axis), y the truth: per level, unbiased for any n >= 2 (Ferro 2014, doi:10.1002/qj.2270).
+    """mean |x - y| - `half_difference`, x the n members (last axis), y the truth: per level,
+    unbiased for any n >= 2 (Ferro 2014, doi:10.1002/qj.2270).
 
     Raises:
         ValueError: fewer than two members, or of another shape.
@@ -131,6 +131,13 @@ def fair_crps(
             f"{members.shape}"
         )
     mae = np.abs(members - true[..., None]).mean(axis=-1)
+    return np.atleast_1d((mae - half_difference(members)).mean(axis=0).mean(axis=0))
+
+
+def half_difference(members: Float[np.ndarray, "*shape member"]) -> Float[np.ndarray, "*shape"]:
+    """sum_k (x_{k+1} - x_k) k (n - k) / (n (n - 1)) of the n sorted members: half the mean distance
+    between two of them."""
+    n = members.shape[-1]
     k = np.arange(1, n)
-    spread = (np.diff(np.sort(members, axis=-1), axis=-1) * k * (n - k)).sum(axis=-1)
-    return np.atleast_1d((mae - spread / (n * (n - 1))).mean(axis=0).mean(axis=0))
+    gaps = np.diff(np.sort(members, axis=-1), axis=-1)
+    return (gaps * (k * (n - k))).sum(axis=-1) / (n * (n - 1))

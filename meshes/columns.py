@@ -6,15 +6,17 @@ part "interfaces", a line of one point more. A million columns are a few arrays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from .mesh import Mesh
-from .packed import Cases, Meshes, PackedField, PackedScalar
+from .packed import Cases, Meshes, PackedField, PackedScalar, Samples
+
+T = TypeVar("T")
 
 INTERFACES = "interfaces"
 """The part of a case between whose points the layers lie."""
@@ -112,6 +114,67 @@ def column_cases(
     if any(f.part for f in fields.values()):
         meshes[INTERFACES] = Meshes((line_mesh(_between(mesh.points[:, 0])),), which)
     return Cases(meshes, parameters, fields)
+
+
+def joined_columns(parts: Sequence[Samples]) -> Samples:
+    """Columns of several sets, one behind the other, on the levels of the first.
+
+    Raises:
+        ValueError: none, or sets of other names, units or numbers of levels.
+    """
+    if not parts:
+        raise ValueError("expected at least one set of columns, got none")
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    mesh = first.cases.meshes[""].distinct[0]
+    fields = _joined_fields([s.cases.fields for s in parts])
+    if not fields:
+        raise ValueError("expected columns with a field on levels, got none")
+    parameters = _joined_scalars([s.cases.parameters for s in parts])
+    return Samples(
+        column_cases(mesh, fields, parameters),
+        _joined_fields([s.fields for s in parts]),
+        _joined_scalars([s.scalars for s in parts]),
+    )
+
+
+def _joined_fields(parts: Sequence[Mapping[str, PackedField]]) -> dict[str, PackedField]:
+    found = {}
+    for name, first in parts[0].items():
+        own = [p[name] for p in _same(name, parts, lambda f: (f.unit, f.part, _levels(f)))]
+        found[name] = level_field(
+            np.concatenate([level_values(f) for f in own]), first.unit, first.part
+        )
+    return found
+
+
+def _joined_scalars(parts: Sequence[Mapping[str, PackedScalar]]) -> dict[str, PackedScalar]:
+    return {
+        name: column_scalar(
+            np.concatenate([p[name].values[:, 0] for p in _same(name, parts, lambda s: s.unit)]),
+            first.unit,
+        )
+        for name, first in parts[0].items()
+    }
+
+
+def _levels(packed: PackedField) -> int:
+    return level_values(packed).shape[1]
+
+
+def _same(
+    name: str, parts: Sequence[Mapping[str, T]], kind: Callable[[T], object]
+) -> Sequence[Mapping[str, T]]:
+    """All parts, which have what is called so, of one kind."""
+    kinds = [kind(p[name]) if name in p else None for p in parts]
+    if any(k != kinds[0] for k in kinds):
+        k = next(i for i, other in enumerate(kinds) if other != kinds[0])
+        raise ValueError(
+            f"{name!r}: expected (unit, part, levels) = {kinds[0]} in all sets, got {kinds[k]} in "
+            f"set {k + 1}"
+        )
+    return parts
 
 
 def _between(levels: Float[np.ndarray, " level"]) -> Float[np.ndarray, " interface"]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from .atmosphere import hybrid_pressure
 from .columns import (
@@ -365,3 +366,14 @@ def place_of(name: Any, attrs: Mapping[str, Any]) -> str:
     if found := _DEGREES.match(str(attrs.get("units", ""))):
         return "latitude" if found[1][0] in "nN" else "longitude"
     return PLACES.get(str(name), "")
+
+
+def place_values(columns: Columns, place: str) -> Float[np.ndarray, " column"] | None:
+    """The latitude [degree north], longitude [degree east] or time [as stated] of each column, from
+    the coordinates that came with it; None where there are none."""
+    if columns.frame is None:
+        return None
+    for name, variable in columns.frame.variables.items():
+        if place_of(name, variable.attrs) == place and set(variable.dims) <= set(columns.dims):
+            return _spread(variable, columns.dims, ()).reshape(-1).astype(float)
+    return None

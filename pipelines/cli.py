@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .climate_cli import climate
 from .options import (
     CandidatesPath,
     CriterionName,
@@ -53,6 +54,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(climate, name="climate")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -33,7 +33,8 @@ _WIDE = 0.5
 MOST_NAMES = 8
 
 
-def _figure(width: float, height: float) -> Figure:
+def figure_of(width: float, height: float) -> Figure:
+    """An empty one, width and height in inches."""
     # The object interface: no display, no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -43,7 +44,8 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """As a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -95,7 +97,7 @@ class Panels:
 
 def still(panels: Panels) -> bytes:
     """Its first time, the panels side by side (one below another where the mesh is wide)."""
-    return _png(_Stage(panels).figure)
+    return png(_Stage(panels).figure)
 
 
 def gif(panels: Panels) -> bytes:
@@ -142,7 +144,7 @@ class _Stage:
         self._panels = panels
         points, cells = _flat(panels.mesh)
         rows, columns, size = _layout(points, len(panels.values))
-        self.figure = _figure(*size)
+        self.figure = figure_of(*size)
         axes: Any = self.figure.subplots(rows, columns, squeeze=False).ravel()
         self._drawn = {}
         for ax, (name, values) in zip(axes, panels.values.items(), strict=True):
@@ -214,7 +216,7 @@ def parity(
     title: str,
 ) -> bytes:
     """Prediction over truth with intervals, and the line on which they are equal."""
-    figure = _figure(3.6, 3.4)
+    figure = figure_of(3.6, 3.4)
     ax: Axes = figure.subplots()
     if bounds is not None:
         spread = np.abs(np.stack([mean - bounds[0], bounds[1] - mean]))
@@ -226,7 +228,7 @@ def parity(
     ax.set_ylabel("prediction", fontsize=8)
     ax.tick_params(labelsize=7)
     ax.set_title(title, fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def calibration(
@@ -234,7 +236,7 @@ def calibration(
 ) -> bytes:
     """Share of simulations inside the interval over its level; the band is what chance allows (95
     %) with this many cases."""
-    figure = _figure(4.2, 3.6)
+    figure = figure_of(4.2, 3.6)
     ax: Axes = figure.subplots()
     p = np.linspace(0, 1, 101)
     chance = 1.96 * np.sqrt(p * (1 - p) / max(cases, 1))
@@ -246,7 +248,7 @@ def calibration(
     ax.set_ylabel("share of simulations inside", fontsize=8)
     ax.tick_params(labelsize=7)
     ax.legend(fontsize=7)
-    return _png(figure)
+    return png(figure)
 
 
 def learning_curve(
@@ -260,7 +262,7 @@ def learning_curve(
     and then."""
     columns = min(len(errors), 4)
     rows = -(-len(errors) // columns)
-    figure = _figure(3.4 * columns, 3.0 * rows)
+    figure = figure_of(3.4 * columns, 3.0 * rows)
     panels: Any = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in panels[len(errors) :]:
         ax.set_axis_off()
@@ -278,7 +280,7 @@ def learning_curve(
         ax.set_xlabel("simulations", fontsize=8)
         ax.tick_params(labelsize=7)
     panels[0].set_ylabel("relative error", fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def spectra(
@@ -286,7 +288,7 @@ def spectra(
 ) -> bytes:
     """Singular values relative to the largest, of each case and each of its layers."""
     layers = len(sizes[0])
-    figure = _figure(3.2 * layers, 3.0)
+    figure = figure_of(3.2 * layers, 3.0)
     panels: Any = figure.subplots(1, layers, squeeze=False, sharey=True).ravel()
     for k, ax in enumerate(panels):
         for own, name in zip(sizes, names, strict=True):
@@ -298,4 +300,4 @@ def spectra(
     panels[0].set_ylabel("singular value / largest", fontsize=8)
     if len(names) <= MOST_NAMES:
         panels[-1].legend(fontsize=6)
-    return _png(figure)
+    return png(figure)

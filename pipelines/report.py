@@ -45,7 +45,7 @@ def write_report(
     parts = [
         f"<h1>{html.escape(path.stem)}: {html.escape(type(predictor.recipe).__name__)} on "
         f"{evaluation.cases} cases</h1>",
-        _summary(predictor),
+        summary(predictor),
         _scores(evaluation),
         _calibration(samples, predictions),
         _cases(samples, predictions),
@@ -53,6 +53,11 @@ def write_report(
     progress("draw", 0, 3)
     parts += _fields(samples, predictions, progress)
     parts += _scalars(samples, predictions)
+    return write_page(path, parts)
+
+
+def write_page(path: Path, parts: Sequence[str]) -> Path:
+    """One HTML page of `parts`; returns its path."""
     body = "\n".join(parts)
     page = (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>fieldcast report</title>"
@@ -63,24 +68,26 @@ def write_report(
     return path
 
 
-def _image(data: bytes, caption: str, kind: str = "png") -> str:
+def image(data: bytes, caption: str, kind: str = "png") -> str:
+    """A picture inside the page."""
     text = base64.b64encode(data).decode()
     return f"<p><img alt='{html.escape(caption)}' src='data:image/{kind};base64,{text}'></p>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells are HTML."""
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; cells are HTML."""
     top = "".join(f"<th>{html.escape(h)}</th>" for h in head)
     lines = ("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
     return f"<table><tr>{top}</tr>{''.join(lines)}</table>"
 
 
-def _summary(predictor: Predictor) -> str:
+def summary(predictor: Predictor) -> str:
+    """What a model was fitted to, and how that went."""
     training = predictor.card.training
     fit = {k: v for k, v in predictor.card.fit.items() if not isinstance(v, dict)}
     rows = [[html.escape(str(k)), html.escape(_told(v))] for k, v in {**training, **fit}.items()]
     recipe = html.escape(repr(predictor.recipe))
-    return f"<h2>The model</h2><p><code>{recipe}</code></p>{_table(('', ''), rows)}"
+    return f"<h2>The model</h2><p><code>{recipe}</code></p>{html_table(('', ''), rows)}"
 
 
 def _told(value: object) -> str:
@@ -115,7 +122,7 @@ def _scores(evaluation: Evaluation) -> str:
     head = ("output", *names, "Q2 of the model", "inside the 95 % interval")
     return (
         f"<h2>Scores on {evaluation.cases} "
-        f"cases</h2>{_table(head, rows)}{warning}<p><small>Relative "
+        f"cases</h2>{html_table(head, rows)}{warning}<p><small>Relative "
         "root mean square error (RRMSE), lower is better. For fields the last column is the "
         "share of "
         "points, averaged over simulations; for scalars the share of simulations.</small></p>"
@@ -127,7 +134,7 @@ def _calibration(samples: Sequence[Sample], predictions: Sequence[Prediction]) -
     if not observed:
         return ""
     drawn = pictures.calibration(LEVELS, observed, len(samples))
-    return f"<h2>Calibration</h2>{_image(drawn, 'calibration')}"
+    return f"<h2>Calibration</h2>{image(drawn, 'calibration')}"
 
 
 def _cases(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> str:
@@ -143,7 +150,7 @@ def _cases(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> str:
         rows.append([html.escape(s.case.label), *errors, trust])
     first = predictions[0]
     head = ("case", *(f"{k} error" for k in first.mean), *(f"{k} (truth)" for k in first.scalars))
-    table = _table((*head, "trust"), rows)
+    table = html_table((*head, "trust"), rows)
     return f"<h2>Cases</h2><details open><summary>{len(rows)} cases</summary>{table}</details>"
 
 
@@ -167,9 +174,9 @@ def _fields(
             title = f"{name}{unit}, {label} case: {sample.case.label} (RRMSE {errors[i]:.1e})"
             panels = pictures.Panels.comparing(sample, prediction, name, title)
             if len(panels.times) > 1:
-                yield _image(pictures.gif(panels), title, "gif")
+                yield image(pictures.gif(panels), title, "gif")
             else:
-                yield _image(pictures.still(panels), title)
+                yield image(pictures.still(panels), title)
         progress("draw", k + 1, len(first.mean))
 
 
@@ -187,4 +194,4 @@ def _scalars(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> It
             high = np.concatenate([b.scalars[name].value for _, b in bands])
             bounds = (low, high)
         title = f"{name} [{e.unit}]" if e.unit else name
-        yield _image(pictures.parity(truth, mean, bounds, title), title)
+        yield image(pictures.parity(truth, mean, bounds, title), title)

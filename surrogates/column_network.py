@@ -290,13 +290,16 @@ class ColumnPredictor(Predictor):
         trust = self.guard.judge(place_of(self.features, cases))
         return replace(found, trust=trust)
 
-    def members(self, cases: Sequence[Case], device: str | None = None) -> list[Predictions]:
-        """What each member answers."""
-        packed = Cases.pack([self.signature.checked(case) for case in cases])
+    def member_answers(
+        self, cases: Sequence[Case], device: str | None = None
+    ) -> Sequence[Predictions]:
+        packed = self.signature.checked_cases(Cases.pack(cases))
         net, x = self._placed(packed, device)
         with torch.no_grad():
-            every = net(x[None]).cpu().numpy().astype(float)
-        return [self.reading.answer(packed, mean, None) for mean in every]
+            blocks = [net(part[None]).cpu() for part in x.split(CACHED)]
+        every = torch.cat(blocks, dim=1).numpy().astype(float)
+        mean = every.mean(axis=0)
+        return [self.reading.answer(packed, mean + self.widening * (m - mean), None) for m in every]
 
     def _placed(self, cases: Cases, device: str | None) -> tuple[nn.Module, Tensor]:
         where = torch.device(device or "cpu")

@@ -154,6 +154,7 @@ def weights_file(module: WithSpread, predictor: ColumnPredictor, about: str) -> 
         "negative_slope": SLOPE,
         "widening": module.widening,
         "members": int(predictor.card.fit["members"]),
+        "low_members": 0 if told is None else told.low.members,
         "layers": len(predictor_layers(nets)),
         "high_is_given_inputs": int(told is not None and told.beside),
         "high_adds_line": int(told is not None and told.line),
@@ -169,7 +170,8 @@ FORMULA = (
     "where there are twice as many networks (beta is in their last layer); y = min(max(mean over "
     "members * y_scale + y_shift, y_low), y_high); std = widening * std over members (n - 1) * "
     "y_scale. With low and high: h of member m of high starts as [z, low_m(z)] "
-    "(high_is_given_inputs), else low_m(z), and slope low_m + offset is added (high_adds_line)."
+    "(high_is_given_inputs), else low_m(z), and slope low_m + offset is added (high_adds_line); "
+    "low_m is the one network of low where low_members is 1."
 )
 
 

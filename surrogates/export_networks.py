@@ -68,14 +68,15 @@ class Networks(nn.Module):
 
 
 class Told(nn.Module):
-    """Networks that are told what others say, member by member."""
+    """Networks that are told what others say, member by member, or all by one."""
 
     slope: Tensor
     offset: Tensor
 
     def __init__(self, net: JointNet) -> None:
         super().__init__()
-        self.low, self.high = Networks(net.low, True), Networks(net.high, False)
+        one = len(net.low.learned.weights[0]) == 1
+        self.low, self.high = Networks(net.low, True), Networks(net.high, one)
         self.beside = net.beside
         line = net.slope is not None and net.offset is not None
         outputs = net.high.learned.weights[-1].shape[2]

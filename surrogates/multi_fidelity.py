@@ -1,9 +1,9 @@
 """Many cheap simulations beside few dear ones: a surrogate of the cheap ones is asked first, one of
 the dear ones is told what it says.
 
-Any two surrogates are fitted one after the other. Two `RandomizedPrior`s learn together, as one
-batched network, and each member of the dear one is told by its own member of the cheap one (Bhouri,
-Peng, Pritchard, Gentine 2023, arXiv:2309.10231).
+Any two surrogates are fitted one after the other; a `ColumnNetwork` and a `RandomizedPrior` become
+one network. Two `RandomizedPrior`s learn together, step by step, and each member of the dear one is
+told by its own member of the cheap one (Bhouri, Peng, Pritchard, Gentine 2023, arXiv:2309.10231).
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from fieldcast.meshes import Cases, Predictions, Sample, Samples
+import numpy as np
+from jaxtyping import Float
+
+from fieldcast.meshes import Case, Cases, Predictions, Sample, Samples
 from fieldcast.meshes.packed import PackedEstimate, PackedField, PackedScalar
 
-from .column_network import RandomizedPrior
+from .column_network import ColumnNetwork, RandomizedPrior
 from .multi_fidelity_columns import Joint
+from .multi_fidelity_turns import InTurn
 from .signature import Signature
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 
 COMPOSITIONS = ("lf_only", "concat", "residual")
 """What the dear surrogate is told: what the cheap one says alone; that beside the case; or both,
-and it learns the rest of a straight line through what the cheap one says."""
+and it learns the rest of straight lines through what the cheap one says."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class MultiFidelity(Surrogate):
         """Learn from the dear `samples` and the `cheap` ones (the same where there are none)."""
         dear = Samples.pack(samples)
         few = dear if cheap is None else Samples.pack(cheap)
-        if isinstance(self.low, RandomizedPrior) and isinstance(self.high, RandomizedPrior):
-            return self._joint.fit(self, (dear, few), validation, seed, progress)
+        if self._columns is not None:
+            return self._columns.fit(self, (dear, few), validation, seed, progress)
         low = self.low.fit(few, seed=seed, progress=progress)
         told = Told(self.composition, low, {})
         if self.composition == "residual":
@@ -81,19 +85,23 @@ class MultiFidelity(Surrogate):
         return MultiFidelityPredictor(self, Signature.of(dear), card, told, high)
 
     @property
-    def _joint(self) -> Joint:
-        if not isinstance(self.low, RandomizedPrior) or not isinstance(self.high, RandomizedPrior):
-            raise TypeError("expected two RandomizedPriors")
-        return Joint(self.low, self.high, self.composition, self.stop_gradient, self.alpha)
+    def _columns(self) -> Joint | InTurn | None:
+        """How networks of columns are fitted; None of other surrogates."""
+        low, high = self.low, self.high
+        if isinstance(low, RandomizedPrior) and isinstance(high, RandomizedPrior):
+            return Joint(low, high, self.composition, self.stop_gradient, self.alpha)
+        if isinstance(low, ColumnNetwork) and isinstance(high, RandomizedPrior):
+            return InTurn(low, high, self.composition)
+        return None
 
     def restore(self, signature: Signature, card: Card, state: State) -> Predictor:
         parts = state.parts()
-        if "joint" in parts:
-            return self._joint.restored(self, signature, card, parts["joint"])
+        if self._columns is not None:
+            return self._columns.restored(self, signature, card, parts["joint"])
         own = {name: Signature.from_json(parts[f"{name} signature"].values) for name in PAIR}
         low = self.low.restore(own["low"], Card(seed=card.seed), parts["low"])
         high = self.high.restore(own["high"], Card(seed=card.seed), parts["high"])
-        lines = {k: (float(a), float(b)) for k, (a, b) in parts["lines"].values.items()}
+        lines = {k: Line(*pair) for k, pair in _pairs(parts["lines"]).items()}
         told = Told(self.composition, low, lines)
         return MultiFidelityPredictor(self, signature, card, told, high)
 
@@ -109,16 +117,41 @@ class MultiFidelity(Surrogate):
 
 
 PAIR = ("low", "high")
+ENDS = ("slope", "offset")
+
+
+def _pairs(state: State) -> dict[str, list[np.ndarray]]:
+    """Slopes and offsets by output."""
+    return {k: [state.arrays[f"{end}/{k}"] for end in ENDS] for k in state.values["names"]}
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """slope x + offset, value by value of a case where all have equally many, else one for all."""
+
+    slope: Float[np.ndarray, " *value"]
+    offset: Float[np.ndarray, " *value"]
+
+    @classmethod
+    def through(cls, x: Float[np.ndarray, "case ..."], y: Float[np.ndarray, "case ..."]) -> Line:
+        """By least squares over cases; level where x is always the same."""
+        gap = x - x.mean(axis=0)
+        size = np.maximum((gap * gap).sum(axis=0), 1e-300)
+        slope = (gap * (y - y.mean(axis=0))).sum(axis=0) / size
+        return cls(slope, y.mean(axis=0) - slope * x.mean(axis=0))
+
+    def __call__(self, x: Float[np.ndarray, "case ..."]) -> Float[np.ndarray, "case ..."]:
+        return self.slope * x + self.offset
 
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """How cases tell the dear surrogate what `low` says: `lines` (slope, offset) by output, of what
-    is taken off its truth."""
+    """How cases tell the dear surrogate what `low` says: `lines` by output, of what is taken off
+    its truth."""
 
     composition: str
     low: Predictor
-    lines: Mapping[str, tuple[float, float]]
+    lines: Mapping[str, Line]
 
     def cases(self, cases: Cases, said: Predictions) -> Cases:
         """With what `low` says as known fields and parameters, alone or beside their own."""
@@ -133,49 +166,55 @@ class Told:
         """To be learnt from."""
         said = self.low.predict(samples.cases)
         fields, scalars = dict(samples.fields), dict(samples.scalars)
-        for name, (slope, offset) in self.lines.items():
+        for name, line in self.lines.items():
             if name in fields:
-                values = fields[name].values - slope * said.mean[name].values - offset
+                values = fields[name].values - _along(line, said.mean[name])
                 fields[name] = replace(fields[name], values=values)
             else:
-                values = scalars[name].values - slope * said.scalars[name].mean - offset
+                values = scalars[name].values - line(said.scalars[name].mean)
                 scalars[name] = replace(scalars[name], values=values)
         return Samples(self.cases(samples.cases, said), fields, scalars)
 
-    def fitted(self, samples: Samples) -> dict[str, tuple[float, float]]:
-        """Straight lines through what `low` says, by least squares, of each output that both
-        have."""
+    def fitted(self, samples: Samples) -> dict[str, Line]:
+        """Straight lines through what `low` says, of each output that both have."""
         said = self.low.predict(samples.cases)
-        pairs = {
-            name: (said.mean[name].values, f.values)
+        lines = {
+            name: Line.through(_rows(said.mean[name]), _rows(f))
             for name, f in samples.fields.items()
             if name in said.mean
         }
-        pairs |= {
-            name: (said.scalars[name].mean, s.values)
+        return lines | {
+            name: Line.through(said.scalars[name].mean, s.values)
             for name, s in samples.scalars.items()
             if name in said.scalars
         }
-        lines = {}
-        for name, (x, y) in pairs.items():
-            gap = x - x.mean()
-            slope = float((gap * (y - y.mean())).sum() / max(float((gap * gap).sum()), 1e-300))
-            lines[name] = slope, float(y.mean() - slope * x.mean())
-        return lines
 
     def back(self, found: Predictions, said: Predictions) -> Predictions:
         """With the lines added."""
         mean: dict[str, PackedField] = dict(found.mean)
         scalars: dict[str, PackedEstimate] = dict(found.scalars)
-        for name, (slope, offset) in self.lines.items():
+        for name, line in self.lines.items():
             if name in mean:
-                values = mean[name].values + slope * said.mean[name].values + offset
+                values = mean[name].values + _along(line, said.mean[name])
                 mean[name] = replace(mean[name], values=values)
             else:
                 e = scalars[name]
-                values = e.mean + slope * said.scalars[name].mean + offset
-                scalars[name] = replace(e, mean=values)
+                scalars[name] = replace(e, mean=e.mean + line(said.scalars[name].mean))
         return replace(found, mean=mean, scalars=scalars)
+
+
+def _rows(packed: PackedField) -> Float[np.ndarray, "case ..."]:
+    """A row of each case; of cases of unequal length each value one of its own."""
+    if len(np.unique(np.diff(packed.offsets))) == 1:
+        return packed.stacked()
+    return packed.values.reshape(-1)
+
+
+def _along(line: Line, packed: PackedField) -> Float[np.ndarray, "time point component"]:
+    """Of all cases, packed."""
+    if line.slope.ndim == 0:
+        return line(packed.values)
+    return line(packed.stacked()).swapaxes(0, 1).reshape(packed.values.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,9 +229,19 @@ class MultiFidelityPredictor(Predictor):
         found = self.high.answer(self.told.cases(cases, said), device)
         return replace(self.told.back(found, said), cases=cases)
 
+    def member_answers(
+        self, cases: Sequence[Case], device: str | None = None
+    ) -> Sequence[Predictions]:
+        packed = self.signature.checked_cases(Cases.pack(cases))
+        said = self.told.low.answer(packed, device)
+        every = self.high.member_answers(self.told.cases(packed, said), device)
+        return [replace(self.told.back(found, said), cases=packed) for found in every]
+
     def state(self) -> State:
         low = self.told.low
         signatures = {"low": low.signature, "high": self.high.signature}
         own = {f"{name} signature": State({}, s.to_json()) for name, s in signatures.items()}
-        lines = State({}, {k: list(line) for k, line in self.told.lines.items()})
+        both = self.told.lines.items()
+        arrays = {f"{end}/{k}": getattr(line, end) for k, line in both for end in ENDS}
+        lines = State(arrays, {"names": [k for k, _ in both]})
         return State.nested({"low": low.state(), "high": self.high.state(), "lines": lines, **own})

@@ -3,7 +3,7 @@ other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,6 +92,25 @@ class JointObjective(Objective):
         return self.dear.error(module)
 
 
+def readings(dear: Samples, cheap: Samples) -> tuple[ColumnReading, ColumnReading]:
+    """Of either; inputs are scaled as the cheap ones are, which reach further."""
+    signature, low = Signature.of(dear), Signature.of(cheap)
+    for what in ("parameters", "known"):
+        one, other = getattr(signature, what), getattr(low, what)
+        if dict(one) != dict(other):
+            raise ValueError(
+                f"expected cheap samples with the {what} {sorted(one)} of the others, in the "
+                f"same units, got {sorted(other)}"
+            )
+    cheap_reading = ColumnReading.fit(low, cheap)
+    reading = ColumnReading.fit(signature, dear)
+    if reading.cells != cheap_reading.cells:
+        raise ValueError("expected cheap samples on the mesh of the others, got other cells")
+    shaped = reading.shaped or cheap_reading.shaped
+    cheap_reading = replace(cheap_reading, shaped=shaped).rescaled(cheap)
+    return replace(reading, shaped=shaped, inputs=cheap_reading.inputs), cheap_reading
+
+
 @dataclass(frozen=True)
 class Joint:
     """How two ensembles are fitted together."""
@@ -118,7 +137,7 @@ class Joint:
     ) -> JointPredictor:
         """From dear samples and cheap ones."""
         dear, cheap = data
-        reading, low = self._readings(dear, cheap)
+        reading, low = readings(dear, cheap)
         own = Parted.read(reading, dear, validation, seed)
         x, y = rows_of(low, cheap)
         net = self.net(own.x.shape[1], y.shape[1], own.y.shape[1], seed)
@@ -132,40 +151,14 @@ class Joint:
         descent = replace(descent, clip=descent.clip * self.high.size**0.5)
         found = train(net, objective, descent, seed=seed, progress=progress)
         net = net.cpu().eval()
-        widening = 1.0
-        if own.held is not None:
-            mean, std = moments(net, own.held[0])
-            error = (mean - own.held[1]).square().mean().sqrt()
-            widening = float(error / std.square().mean().sqrt())
         fit = {
             "parameters": sum(p.numel() for p in net.parameters()),
             "members": self.high.size,
-            "spread_times": widening,
+            "spread_times": widening(net, own),
             "cheap_samples": len(cheap),
             "training": told(found),
         }
-        features, guard = guard_of(dear.cases)
-        card = Card(describe(dear), fit, seed=seed)
-        signature = reading.signature
-        return JointPredictor(recipe, signature, card, reading, net, widening, features, guard, low)
-
-    def _readings(self, dear: Samples, cheap: Samples) -> tuple[ColumnReading, ColumnReading]:
-        """Of either; inputs are scaled as the cheap ones are, which reach further."""
-        signature, low = Signature.of(dear), Signature.of(cheap)
-        for what in ("parameters", "known"):
-            one, other = getattr(signature, what), getattr(low, what)
-            if dict(one) != dict(other):
-                raise ValueError(
-                    f"expected cheap samples with the {what} {sorted(one)} of the others, in the "
-                    f"same units, got {sorted(other)}"
-                )
-        cheap_reading = ColumnReading.fit(low, cheap)
-        reading = ColumnReading.fit(signature, dear)
-        if reading.cells != cheap_reading.cells:
-            raise ValueError("expected cheap samples on the mesh of the others, got other cells")
-        shaped = reading.shaped or cheap_reading.shaped
-        cheap_reading = replace(cheap_reading, shaped=shaped).rescaled(cheap)
-        return replace(reading, shaped=shaped, inputs=cheap_reading.inputs), cheap_reading
+        return joined(recipe, net, own, low, Card(describe(dear), fit, seed=seed))
 
     def net(self, inputs: int, said: int, outputs: int, seed: int) -> JointNet:
         """Not trained."""
@@ -186,20 +179,50 @@ class Joint:
         self, recipe: Surrogate, signature: Signature, card: Card, state: State
     ) -> JointPredictor:
         """A predictor that was saved."""
-        parts = state.parts()
-        reading = ColumnReading.restored(signature, parts["reading"])
-        low_signature = Signature.from_json(parts["low signature"].values)
-        low = ColumnReading.restored(low_signature, parts["low reading"])
-        ends = len(reading.inputs.shift), len(low.outputs.shift), len(reading.outputs.shift)
-        net = self.net(*ends, 0)
-        weights = {k: torch.as_tensor(np.array(a)) for k, a in parts["network"].arrays.items()}
-        net.load_state_dict(weights)
-        widening = float(parts["network"].values["widening"])
-        features = Features.restored(parts["features"])
-        guard = Guard.restored(parts["guard"], features)
-        return JointPredictor(
-            recipe, signature, card, reading, net.eval(), widening, features, guard, low
-        )
+        saved = signature, card, state
+        return restored(recipe, saved, lambda x, said, y: self.net(x, said, y, 0))
+
+
+def widening(net: nn.Module, own: Parted) -> float:
+    """The number that makes the spread as large as the error on what is held; 1 where nothing
+    is."""
+    if own.held is None:
+        return 1.0
+    mean, std = moments(net, own.held[0])
+    error = (mean - own.held[1]).square().mean().sqrt()
+    return float(error / std.square().mean().sqrt())
+
+
+def joined(
+    recipe: Surrogate, net: JointNet, own: Parted, low: ColumnReading, card: Card
+) -> JointPredictor:
+    """The predictor of a trained net, whose spread is widened as the card says."""
+    features, guard = guard_of(own.samples.cases)
+    reading, times = own.reading, float(card.fit["spread_times"])
+    return JointPredictor(
+        recipe, reading.signature, card, reading, net, times, features, guard, low
+    )
+
+
+def restored(
+    recipe: Surrogate,
+    saved: tuple[Signature, Card, State],
+    net_of: Callable[[int, int, int], JointNet],
+) -> JointPredictor:
+    """A predictor that was saved; `net_of` makes a net for so many inputs, cheap and dear
+    outputs."""
+    signature, card, state = saved
+    parts = state.parts()
+    reading = ColumnReading.restored(signature, parts["reading"])
+    low_signature = Signature.from_json(parts["low signature"].values)
+    low = ColumnReading.restored(low_signature, parts["low reading"])
+    net = net_of(len(reading.inputs.shift), len(low.outputs.shift), len(reading.outputs.shift))
+    weights = {k: torch.as_tensor(np.array(a)) for k, a in parts["network"].arrays.items()}
+    net.load_state_dict(weights)
+    times = float(parts["network"].values["widening"])
+    features = Features.restored(parts["features"])
+    guard = Guard.restored(parts["guard"], features)
+    return JointPredictor(recipe, signature, card, reading, net.eval(), times, features, guard, low)
 
 
 @dataclass(frozen=True, eq=False)

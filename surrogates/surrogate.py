@@ -250,6 +250,13 @@ class Predictor(ABC):
         """The largest level that its intervals support."""
         return 1.0
 
+    def member_answers(
+        self, cases: Sequence[Case], device: str | None = None
+    ) -> Sequence[Predictions]:
+        """What each member of an ensemble answers, moved away from their mean until their spread is
+        the standard deviation that `predict` tells; none of what is no such ensemble."""
+        return ()
+
     def baselines(self) -> Mapping[str, Predictor]:
         """Trivial predictors made from what this one was fitted to, by name, to be scored beside
         it; none where it keeps no training data."""

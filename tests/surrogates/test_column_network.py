@@ -18,6 +18,7 @@ from fieldcast.surrogates import (
     load,
 )
 from fieldcast.surrogates.column_network import ColumnObjective
+from fieldcast.surrogates.multi_fidelity_turns import InTurn, Line, Standard
 from fieldcast.surrogates.stacked import RandomizedPriorNet, StackedMlp
 
 DESCENT = Descent(steps=800, batch=64, rate=3e-3, every=100)
@@ -100,9 +101,10 @@ def test_an_ensemble_learns_spreads_outside_and_is_kept(tmp_path):
     ratio = spreads[0] / error(model, near)
     assert 0.4 < ratio < 2.0
     assert sum(p.trust.status != "ok" for p in outside) > 30
-    members = model.members([s.case for s in near[:3]])
+    members = model.member_answers([s.case for s in near[:3]])
     every = np.stack([m[1].mean["heating"].values for m in members])
     np.testing.assert_allclose(every.mean(0), inside[1].mean["heating"].values, rtol=1e-5)
+    np.testing.assert_allclose(every.std(0, ddof=1), inside[1].std["heating"].values, rtol=1e-3)
     again = load(model.save(tmp_path / "model.fieldcast"))
     np.testing.assert_array_equal(
         again.predict([near[0].case])[0].mean["heating"].values,
@@ -141,10 +143,49 @@ def test_any_two_surrogates(composition, tmp_path):
     near = columns(20, -3, 3, 9)
     assert error(model, near) < 0.7 * error(NearestCase().fit(few), near)
     case = near[0].case
+    assert model.member_answers([case]) == []
     again = load(model.save(tmp_path / "model.fieldcast")).predict([case])
     np.testing.assert_allclose(
         again[0].mean["heating"].values, model.predict([case])[0].mean["heating"].values
     )
+
+
+@pytest.mark.parametrize("composition", ["lf_only", "concat", "residual"])
+def test_one_network_of_the_cheap_ones_tells_an_ensemble(composition, tmp_path):
+    few, many = columns(60, -1, 1), columns(400, -3, 9, 5, "low")
+    one = ColumnNetwork(24, 2, replace(DESCENT, steps=400))
+    recipe = MultiFidelity(one, replace(ENSEMBLE, member=one, size=3), composition)
+    model = recipe.fit(few, cheap=many)
+    samples = columns(40, -1, 1, 3)
+    near = Cases.pack([s.case for s in samples])
+    assert error(model, samples) < 0.5 * error(MeanField().fit(few), samples)
+    found = model.predict(near)
+    every = np.stack([m.mean["heating"].values for m in model.member_answers(near)])
+    np.testing.assert_allclose(every.mean(0), found.mean["heating"].values, atol=1e-6)
+    np.testing.assert_allclose(every.std(0, ddof=1), found.std["heating"].values, rtol=1e-3)
+    again = load(model.save(tmp_path / "model.fieldcast")).predict(near)
+    np.testing.assert_array_equal(again.mean["heating"].values, found.mean["heating"].values)
+
+
+def test_a_line_through_cheap_answers_leaves_what_varies_as_much():
+    rng = torch.Generator().manual_seed(0)
+    x, rest = (torch.randn(500, 3, generator=rng) for _ in range(2))
+    y = 2.0 * x + 1.0 + 0.1 * rest
+    line = Line.through(x, y, residual=True)
+    torch.testing.assert_close(line.slope, torch.full((3,), 2.0), atol=0.02, rtol=0)
+    torch.testing.assert_close(line.left(x, y).std(0), torch.ones(3), atol=0.01, rtol=0)
+    # The networks are given standardised inputs and tell r; put together they tell y.
+    one = RandomizedPrior(ColumnNetwork(8, 1), 2)
+    net = InTurn(one.member, one, "residual").net(4, 3, 3, 0)
+    given = torch.randn(1, 5, 4, generator=rng)
+    said = net.low(given)
+    both = torch.cat([given, said], dim=-1)
+    standard = Standard.of(3.0 * both[0] + 1.0)
+    before = net.high(standard(both))
+    line.put_into(net)
+    standard.put_into(net)
+    expected = line.scale * before + line.slope * said + line.offset
+    torch.testing.assert_close(net(given), expected)
 
 
 def test_what_does_not_fit_together_is_said():

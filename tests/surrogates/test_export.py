@@ -44,6 +44,7 @@ RECIPES = {
     "lf_only": MultiFidelity(ENSEMBLE, ENSEMBLE, "lf_only"),
     "concat": MultiFidelity(ENSEMBLE, ENSEMBLE),
     "residual": MultiFidelity(ENSEMBLE, ENSEMBLE, "residual"),
+    "in turn": MultiFidelity(MEMBER, ENSEMBLE, "residual"),
 }
 READ = """
 import json, sys
@@ -129,7 +130,7 @@ def chain(arrays, values, net, h):
         h = h @ arrays[f"{net}_w{k}"] + arrays[f"{net}_b{k}"][:, None]
         if k < layers:
             h = np.maximum(h, values["negative_slope"] * h)
-    members = int(values["members"])
+    members = int(values["low_members" if net == "low" else "members"])
     return h.reshape(-1, members, *h.shape[1:]).sum(axis=0)
 
 
@@ -143,6 +144,7 @@ def test_weights_reproduce_what_the_predictor_answers(models, name, tmp_path):
         every = chain(arrays, values, "net", z[None])
     else:
         said = chain(arrays, values, "low", z[None])
+        said = np.broadcast_to(said, (3, *said.shape[1:]))
         told = [np.broadcast_to(z, (3, *z.shape))] if values["high_is_given_inputs"] else []
         given = np.concatenate([*told, said], axis=2)
         every = chain(arrays, values, "high", np.concatenate([given, given]))
