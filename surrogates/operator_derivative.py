@@ -72,8 +72,8 @@ class Stencils:
 
     def to(self, device: torch.device) -> Stencils:
         """Elsewhere."""
-        moved = (t.to(device) for t in (self.at, self.ids, self.weights))
-        return Stencils(*moved, self.counts)
+        at, ids, weights = (t.to(device) for t in (self.at, self.ids, self.weights))
+        return Stencils(at, ids, weights, self.counts)
 
     def of_cases(self, rows: Sequence[int], place: Tensor) -> Stencils:
         """Those of some cases, points numbered anew by `place`."""
@@ -164,8 +164,9 @@ def stencils_of(
         parts.append((own + first, ids[own] + first, weights[own]))
         first += len(points)
     at, ids, weights = (np.concatenate(a) for a in zip(*parts, strict=True))
-    made = torch.as_tensor(at), torch.as_tensor(ids), torch.as_tensor(weights, dtype=torch.float32)
-    return Stencils(*made, tuple(len(own) for own, _, _ in parts))
+    counts = tuple(len(own) for own, _, _ in parts)
+    single = torch.as_tensor(weights, dtype=torch.float32)
+    return Stencils(torch.as_tensor(at), torch.as_tensor(ids), single, counts)
 
 
 def _of_region(mesh: Mesh, on: Location, region: str) -> Int[np.ndarray, " site"]:
