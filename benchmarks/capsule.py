@@ -123,8 +123,8 @@ def flux(case: Case, temperature: np.ndarray) -> np.ndarray:
 
 
 def recipes(steps: int, device: str | None) -> dict[str, Surrogate]:
-    """By the derivatives in their loss, of which those at all points are taken of four cases a step,
-    about as many points as the others; the last two are told of coordinates alone."""
+    """By the derivatives in their loss; those at all points are taken of four cases a step, about
+    as many points as the others see. The last two are told of coordinates alone."""
     descent = Descent(
         steps=steps,
         batch=16,

@@ -31,6 +31,7 @@ from .operator_derivative import Derivative
 from .operator_images import Image
 from .pod_network import PodNetwork
 from .polynomial import Polynomial
+from .priored import Priored
 from .red_noise import Autoregressive
 from .rollout import Rollout
 from .sensors import Sensors
@@ -75,6 +76,7 @@ __all__ = [
     "PodRidge",
     "Polynomial",
     "Predictor",
+    "Priored",
     "RandomizedPrior",
     "Reach",
     "RingFNO",

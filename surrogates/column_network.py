@@ -17,9 +17,11 @@ from fieldcast.meshes import Case, Cases, Predictions, Sample, Samples
 
 from .case_data import held_rows
 from .column_data import ColumnReading, guard_of, place_of
+from .deep_ensemble import DeepEnsemble
 from .features import Features
 from .guard import Guard
 from .pod_network import told
+from .priored import Priored
 from .signature import Signature, describe
 from .stacked import RandomizedPriorNet
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
@@ -80,19 +82,20 @@ class ColumnNetwork(Surrogate):
 
 @dataclass(frozen=True)
 class RandomizedPrior(Surrogate):
-    """`size` networks like `member`, each plus `beta` times one that is never trained, and from
-    weights and a `share` of the samples of its own, drawn without replacement (Osband, Aslanides,
-    Cassirer 2018, arXiv:1806.03335; for columns Bhouri et al. 2023, arXiv:2309.10231). All are one
-    batched network.
+    """`size` surrogates like `member`, each plus `beta` times a network that is never trained, and
+    from a seed and a `share` of the samples of its own, drawn without replacement (Osband,
+    Aslanides, Cassirer 2018, arXiv:1806.03335; for columns Bhouri et al. 2023, arXiv:2309.10231).
+    Column networks are one batched network, and their priors networks of the same sizes; other
+    members are fitted one after the other, with a `Priored` around each.
 
-    The mean answers; the standard deviation is the spread between the members, times the number
-    that makes it as large as the error on the cases held out to select by.
+    The mean answers; the standard deviation is the spread between the members, of column networks
+    times the number that makes it as large as the error on the cases held out to select by.
     """
 
     one_numbering: ClassVar[bool] = True
     tolerance: ClassVar[float] = 1e-5
 
-    member: ColumnNetwork = field(default_factory=ColumnNetwork)
+    member: Surrogate = field(default_factory=ColumnNetwork)
     size: int = 16
     beta: float = 1.0
     share: float = 0.8
@@ -103,6 +106,7 @@ class RandomizedPrior(Surrogate):
                 "expected at least 2 members, a share in (0, 1] and a beta that is not negative, "
                 f"got {self.size}, {self.share} and {self.beta}"
             )
+        object.__setattr__(self, "grids", self.member.grids)
 
     def fit(
         self,
@@ -111,15 +115,34 @@ class RandomizedPrior(Surrogate):
         validation: Sequence[Sample] | None = None,
         seed: int = 0,
         progress: Progress = quiet,
-    ) -> ColumnPredictor:
+    ) -> Predictor:
+        if not self.batched:
+            found = self._apart.fit(samples, validation=validation, seed=seed, progress=progress)
+            return replace(found, recipe=self)
         data = Parted.of(samples, validation, seed)
         net = self.networks(data.x.shape[1], data.y.shape[1], seed)
         objective = ColumnObjective(data.x, data.y, self.rows(len(data.x), seed), data.held)
         return trained(self, data, net, objective, seed, progress)
 
+    @property
+    def batched(self) -> bool:
+        """Whether the members are one network."""
+        return isinstance(self.member, ColumnNetwork)
+
+    @property
+    def network(self) -> ColumnNetwork:
+        """The member, which must be a network of columns."""
+        if not isinstance(self.member, ColumnNetwork):
+            raise TypeError(f"expected a ColumnNetwork, got {type(self.member).__name__}")
+        return self.member
+
+    @property
+    def _apart(self) -> DeepEnsemble:
+        return DeepEnsemble(Priored(self.member, self.beta), self.size, self.share)
+
     def networks(self, inputs: int, outputs: int, seed: int) -> RandomizedPriorNet:
         """Not trained."""
-        return self.member.networks(inputs, outputs, self.size, self.beta, seed)
+        return self.network.networks(inputs, outputs, self.size, self.beta, seed)
 
     def rows(self, count: int, seed: int) -> Tensor:
         """Which of so many samples each member learns from, in its own order, (member, row)."""
@@ -130,13 +153,17 @@ class RandomizedPrior(Surrogate):
     @property
     def descent(self) -> Descent:
         """How the members are trained."""
-        return self.member.descent
+        return self.network.descent
 
-    def restore(self, signature: Signature, card: Card, state: State) -> ColumnPredictor:
-        return restored(self, self.member, self.size, self.beta, (signature, card, state))
+    def restore(self, signature: Signature, card: Card, state: State) -> Predictor:
+        if not self.batched:
+            return replace(self._apart.restore(signature, card, state), recipe=self)
+        return restored(self, self.network, self.size, self.beta, (signature, card, state))
 
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
-        return estimated(self.member, Samples.pack(samples), self.size)
+        if not self.batched:
+            return self._apart.estimate(samples)
+        return estimated(self.network, Samples.pack(samples), self.size)
 
     @classmethod
     def tiny(cls) -> RandomizedPrior:

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from fieldcast.meshes import Cases, Predictions, Sample
+from fieldcast.meshes import Case, Cases, Predictions, Sample
 from fieldcast.meshes.packed import PackedEstimate, Samples
 
 from .deeponet import DeepONet, FusionDeepONet
-from .signature import Signature
+from .signature import Signature, describe
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 from .training import Descent
 from .wrapper import Wrapped, Wrapper
@@ -21,7 +21,8 @@ from .wrapper import Wrapped, Wrapper
 
 @dataclass(frozen=True)
 class DeepEnsemble(Wrapper):
-    """`size` times `inner`, each fitted to all simulations, whose mean answers.
+    """`size` times `inner`, each fitted to all simulations, or to a `share` of them drawn without
+    replacement, whose mean answers.
 
     The standard deviation is the spread between the members and, where they tell one, their own.
     The spread alone is too narrow: `Conformal` calibrates it. `Ensemble` trains POD networks as
@@ -34,11 +35,15 @@ class DeepEnsemble(Wrapper):
 
     inner: Surrogate = field(default_factory=FusionDeepONet)
     size: int = 5
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size < 2:
-            raise ValueError(f"expected at least 2 members, got {self.size}")
+        if self.size < 2 or not 0 < self.share <= 1:
+            raise ValueError(
+                f"expected at least 2 members and a share in (0, 1], got {self.size} and "
+                f"{self.share}"
+            )
 
     def fit(
         self,
@@ -52,13 +57,20 @@ class DeepEnsemble(Wrapper):
         seeds = np.random.SeedSequence(seed).generate_state(self.size).tolist()
         members = []
         for own in seeds:
-            members.append(
-                self.inner.fit(samples, validation=validation, seed=own, progress=progress)
-            )
+            some = self._some(samples, own)
+            members.append(self.inner.fit(some, validation=validation, seed=own, progress=progress))
             progress("ensemble", len(members), self.size)
         first = members[0]
-        card = replace(first.card, fit={**first.card.fit, "members": self.size}, seed=seed)
+        fit = {**first.card.fit, "members": self.size}
+        card = replace(first.card, training=describe(samples), fit=fit, seed=seed)
         return DeepEnsemblePredictor(self, first.signature, card, first, tuple(members[1:]))
+
+    def _some(self, samples: Samples, seed: int) -> Samples:
+        """What a member learns from."""
+        if self.share == 1.0:
+            return samples
+        count = max(round(self.share * len(samples)), 1)
+        return samples.taken(np.sort(np.random.default_rng(seed).permutation(len(samples))[:count]))
 
     def restore(self, signature: Signature, card: Card, state: State) -> DeepEnsemblePredictor:
         found = [self.inner.restore(signature, card, p) for p in state.parts().values()]
@@ -82,6 +94,13 @@ class DeepEnsemblePredictor(Wrapped):
 
     def answer(self, cases: Cases, device: str | None) -> Predictions:
         return averaged(self.whole.beside(self.others, cases, device))
+
+    def member_answers(
+        self, cases: Sequence[Case], device: str | None = None
+    ) -> Sequence[Predictions]:
+        every = [m.predict(cases, device=device) for m in (self.whole, *self.others)]
+        # The spread is theirs alone where they tell none of their own.
+        return every if all(m.std is None for m in every) else ()
 
     def state(self) -> State:
         members = (self.whole, *self.others)

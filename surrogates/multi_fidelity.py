@@ -88,9 +88,11 @@ class MultiFidelity(Surrogate):
     def _columns(self) -> Joint | InTurn | None:
         """How networks of columns are fitted; None of other surrogates."""
         low, high = self.low, self.high
-        if isinstance(low, RandomizedPrior) and isinstance(high, RandomizedPrior):
+        if not isinstance(high, RandomizedPrior) or not high.batched:
+            return None
+        if isinstance(low, RandomizedPrior) and low.batched:
             return Joint(low, high, self.composition, self.stop_gradient, self.alpha)
-        if isinstance(low, ColumnNetwork) and isinstance(high, RandomizedPrior):
+        if isinstance(low, ColumnNetwork):
             return InTurn(low, high, self.composition)
         return None
 

@@ -61,10 +61,22 @@ def test_what_members_tell_of_their_own_is_added():
 def test_what_it_is_made_of_is_told_to_its_wrappers():
     assert DeepEnsemble(FusionDeepONet()).any_mesh
     assert not DeepEnsemble(PodNetwork()).any_mesh
-    with pytest.raises(ValueError, match="at least 2 members, got 1"):
+    with pytest.raises(ValueError, match="got 1 and 1.0"):
         DeepEnsemble(NearestCase(), 1)
     samples = family("any_topology").samples
     model = Conformal(DeepEnsemble(SMALL, 2), folds=3).fit(samples)
     low, high = model.predict([samples[0].case])[0].interval(0.8)
     for name, upper in high.fields.items():
         assert (upper.values > low.fields[name].values).mean() > 0.99
+
+
+def test_members_may_learn_from_shares_of_their_own():
+    samples = family("one_mesh").samples
+    model = DeepEnsemble(NearestCase(), 3, share=0.5).fit(samples)
+    assert model.card.training["cases"] == len(samples)
+    found = model.predict([s.case for s in samples])
+    assert max(np.abs(p.std[k].values).max() for p in found for k in p.std) > 0
+    members = model.member_answers([s.case for s in samples])
+    assert len(members) == 3
+    with pytest.raises(ValueError, match="a share in"):
+        DeepEnsemble(NearestCase(), share=0.0)
