@@ -61,7 +61,7 @@ def test_what_members_tell_of_their_own_is_added():
 def test_what_it_is_made_of_is_told_to_its_wrappers():
     assert DeepEnsemble(FusionDeepONet()).any_mesh
     assert not DeepEnsemble(PodNetwork()).any_mesh
-    with pytest.raises(ValueError, match="got 1 and 1.0"):
+    with pytest.raises(ValueError, match=r"got 1 and 1\.0"):
         DeepEnsemble(NearestCase(), 1)
     samples = family("any_topology").samples
     model = Conformal(DeepEnsemble(SMALL, 2), folds=3).fit(samples)
