@@ -33,20 +33,20 @@ from fieldcast.surrogates import (
 
 FIELDS = ("rho", "u", "v", "p", "T")
 CASES, LOW, HIGH = 36, (0.45, 0.9), (0.75, 1.6)
-STEPS = 2000
+STEPS, CELLS, QUICK = 2000, (80, 16), (48, 10)
 OURS, NEAREST = "Fusion-DeepONet", "nearest case"
 
 
-def flows() -> list[Sample]:
+def flows(cells: tuple[int, int]) -> list[Sample]:
     """All 36."""
     design = qmc.scale(qmc.LatinHypercube(2, seed=0).random(CASES), LOW, HIGH).round(4)
-    cases = [nozzle(throat, outlet, (80, 16)) for throat, outlet in design.tolist()]
+    cases = [nozzle(throat, outlet, cells) for throat, outlet in design.tolist()]
     return [replace(s, scalars={}) for s in all_solved(NozzleFlow(), cases)]
 
 
 def main() -> None:
     given = arguments(__doc__ or "")
-    samples, clock = flows(), Clock()
+    samples, clock = flows(QUICK if given.quick else CELLS), Clock()
     own, held, test = ([samples[i] for i in part] for part in split(0))
     steps = STEPS // 4 if given.quick else STEPS
     descent = Descent(
