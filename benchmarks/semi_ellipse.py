@@ -4,9 +4,10 @@ Fusion-DeepONet beside the plain DeepONet, both with the published widths, MMGP,
 operator, a geometry-informed one and the nearest case. Three seeds, each with a split of its own
 (24 to learn from, 4 to select by, 8 to test) and weights of its own; errors are means over the
 tests. Gate, weight decay and averaging of Fusion-DeepONet were compared on these splits and two
-others. Times of training are CPU seconds. "4 x" is the mean of four networks. "body-fitted" is told of each point where its nearest
-point of the body lies, and how far the inflow is. A step of training is compared with DeepXDE's
-where that is installed, an answer with the products of its matrices alone.
+others. "4 x" is the mean of four networks. "body-fitted" is told of each point where its nearest
+point of the body lies, and how far the inflow is. Times of training are CPU seconds. A step of
+training is compared with DeepXDE's where that is installed, an answer with the products of its
+matrices alone.
 """
 
 from __future__ import annotations
