@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .folder import (
@@ -30,7 +30,7 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True)
 class ReadCase:
-    """A case, and what lies in its main mesh file."""
+    """A case, and what lies in its main mesh file, without fields."""
 
     case: Case
     raw: RawMesh
@@ -56,7 +56,8 @@ class CaseReader:
         parts = {n: self.reader.read(files.parts[n]) for n in wanted if n in files.parts}
         try:
             content = content_of(files, in_time(steps), parts, self.tables)
-            return ReadCase(question_in(content, self.settings), raw)
+            case = question_in(content, self.settings)
+            return ReadCase(case, replace(raw, fields=()))
         except (ValueError, OSError) as error:
             raise MeshFileError(files.mesh, "invalid-input", str(error)) from None
 

@@ -126,11 +126,11 @@ def write_prediction(
     another suffix (logged).
 
     `source` is the file that the case was read from: its points and cells are kept bit for bit, in
-    its order; `native` is what lies in it, where it has been read before. A `path` without suffix takes
-    the source's format. Each field has its name, its
-    standard deviation `NAME_std`, and per level such as 0.9 the bounds `NAME_lower90`,
-    `NAME_upper90`; scalars, `trust_score` and `trust_status` (0 ok, 1 warn, 2 reject) are field
-    data. Fields of the source are not copied, but for CGNS, where predictions are added to a copy.
+    its order; `native` is what lies in it, where it has been read before. A `path` without suffix
+    takes the source's format. Each field has its name, its standard deviation `NAME_std`, and per
+    level such as 0.9 the bounds `NAME_lower90`, `NAME_upper90`; scalars, `trust_score` and
+    `trust_status` (0 ok, 1 warn, 2 reject) are field data. Fields of the source are not copied, but
+    for CGNS, where predictions are added to a copy.
 
     Raises:
         MeshFileError: a source that cannot be used, or that has other points or cells than the
