@@ -113,7 +113,9 @@ class _Place:
         ):
             start = time.perf_counter()
             if isinstance(found, MeshFileError):
-                outcome = Outcome(files.name, found.status, "", str(found))
+                # Tables of equal folders are equal wherever they lie.
+                text = str(found).replace(f"{self.source}{os.sep}", "")
+                outcome = Outcome(files.name, found.status, "", text)
                 spent = Timings(read)
             else:
                 outcome = self._outcome(files, found, next(answers), answering)
