@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
+from fieldcast.meshes.threads import THREADS
+
 from .manifest import Outcome, Timings
 
 log = logging.getLogger(__name__)
@@ -50,22 +52,25 @@ class Task:
 
 
 class _Worker:
-    """A process that answers groups; its lines come to `events` as (worker, message), None at
-    its end."""
+    """A process that answers groups on so many `threads`; its lines come to `events` as (worker,
+    message), None at its end."""
 
-    def __init__(self, slot: int, events: queue.Queue[tuple[_Worker, Message | None]]) -> None:
+    def __init__(
+        self, slot: int, threads: int, events: queue.Queue[tuple[_Worker, Message | None]]
+    ) -> None:
         self.slot = slot
         self.held: deque[Task] = deque()
         self.ready = self.late = False
         self._since = time.monotonic()
         self._errors = tempfile.TemporaryFile()
-        one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+        limits = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+        limits[THREADS] = str(threads)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", f"{__package__}.batch_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **one},
+            env={**os.environ, **limits},
             text=True,
         )
         self._ears = threading.Thread(target=self._listen, args=(events,), daemon=True)
@@ -131,18 +136,20 @@ class _Worker:
 class Pool:
     """Workers that answer groups; a context manager. One that dies is replaced.
 
-    `hello` is the first message to a worker of a slot, which loads the model.
+    `hello` is the first message to a worker of a slot, which loads the model; `first` so many are
+    started before it is known how much there is to do. Each works on so many `threads`.
     """
 
-    def __init__(self, hello: Callable[[int], Message]) -> None:
-        self._hello = hello
+    def __init__(self, hello: Callable[[int], Message], first: int = 1, threads: int = 1) -> None:
+        self._hello, self._first, self._threads = hello, first, threads
         self._events: queue.Queue[tuple[_Worker, Message | None]] = queue.Queue()
         self._workers: dict[int, _Worker] = {}
         self._begin: Callable[[int], Message] | None = None
         self._notes = 0
 
     def __enter__(self) -> Pool:
-        self._start(0)
+        for slot in range(self._first):
+            self._start(slot)
         return self
 
     def __exit__(
@@ -183,7 +190,7 @@ class Pool:
         self._begin = begin
         for worker in self._workers.values():
             worker.tell(begin(worker.slot))
-        for slot in range(1, workers):
+        for slot in range(len(self._workers), workers):
             self._start(slot)
         waiting, rest = deque[Task](), iter(tasks)
         while self._feed(waiting, rest):
@@ -199,7 +206,7 @@ class Pool:
                 yield rows
 
     def _start(self, slot: int) -> None:
-        worker = _Worker(slot, self._events)
+        worker = _Worker(slot, self._threads, self._events)
         self._workers[slot] = worker
         worker.tell(self._hello(slot))
         if self._begin:

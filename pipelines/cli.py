@@ -58,8 +58,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(climate, name="climate")
-for command in (predict, retry, merge, export):
-    app.command()(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -178,6 +176,10 @@ def fit(
         content if as_json else None,
         [*_fit_lines(predictor), *_score_lines(evaluation), f"wrote {out}"],
     )
+
+
+for command in (predict, retry, merge, export):
+    app.command()(command)
 
 
 @app.command()

@@ -226,10 +226,14 @@ class Manifest:
         found = dict(self._db.execute(query).fetchall())
         return {s: found[s] for s in (*STATUSES, PENDING) if s in found}
 
-    def rows(self, order: str = "position", limit: int = -1) -> Iterator[tuple[Outcome, Timings]]:
-        """All cases, or the first of them, in the order of the input or of another column."""
-        query = f"SELECT {_ANSWER} FROM cases ORDER BY {order} LIMIT ?"
-        for row in self._db.execute(query, (limit,)):
+    def rows(
+        self, order: str = "position", limit: int = -1, statuses: Sequence[str] = ()
+    ) -> Iterator[tuple[Outcome, Timings]]:
+        """All cases, or the first of those with one of the statuses, in the order of the input or
+        of another column."""
+        where = f"WHERE status IN ({','.join('?' * len(statuses))})" if statuses else ""
+        query = f"SELECT {_ANSWER} FROM cases {where} ORDER BY {order} LIMIT ?"
+        for row in self._db.execute(query, (*statuses, limit)):
             name, status, output, message, scalars, trust, nodes, key, *seconds = row
             found = None if scalars is None else json.loads(scalars)
             outcome = Outcome(name, status, output, message, found, trust, nodes, key)

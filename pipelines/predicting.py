@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,11 @@ class Job:
         devices = self.devices
         own = len(devices) if devices[0] not in (None, "cpu") else len(os.sched_getaffinity(0))
         return self.workers or own
+
+    @property
+    def threads(self) -> int:
+        """How many cores each worker has."""
+        return max(len(os.sched_getaffinity(0)) // self.slots, 1)
 
     @property
     def devices(self) -> Sequence[str | None]:
@@ -192,8 +198,11 @@ def _groups(cases: Iterable[Case], budget: Budget) -> Iterator[list[Case]]:
 
 
 def finished(sink: Path, counts: Mapping[str, int]) -> Batch:
-    """A batch whose manifest is whole, with its table beside it where it is not too long."""
+    """A batch whose manifest is whole, with its page, and its table where it is not too long."""
+    from .batch_report import NAME, write_batch_report
+
     batch = Batch(sink / MANIFEST, counts)
+    write_batch_report(batch, sink / NAME)
     if sum(counts.values()) <= LARGEST_TABLE:
         content = [asdict(outcome) for outcome in batch.outcomes()]
         replace_file(sink / TABLE, json.dumps(content, indent=1).encode())
@@ -215,7 +224,10 @@ class _Run:
         path = self.sink / self.shard.manifest
         staging = self.sink / _STAGING / self.shard.manifest
         try:
-            with Pool(self._hello) as pool, Manifest(path) as manifest:
+            with (
+                Pool(self._hello, self._likely(), self.job.threads) as pool,
+                Manifest(path) as manifest,
+            ):
                 self._answer(pool, manifest, staging, progress)
                 counts = manifest.counts()
         finally:
@@ -223,6 +235,15 @@ class _Run:
             with suppress(OSError):  # other shards still use it
                 staging.parent.rmdir()
         return Batch(path, counts) if self.shard.count > 1 else finished(self.sink, counts)
+
+    def _likely(self) -> int:
+        """How many workers there will be something to do for, as far as a look at the folder
+        tells."""
+        if not self.source.is_dir():
+            return 1
+        slots, cases = self.job.slots, self.job.budget.cases
+        found = sum(1 for _ in islice(os.scandir(self.source), slots * cases))
+        return max(min(found // cases // self.shard.count, slots), 1)
 
     def _hello(self, slot: int) -> Message:
         devices = self.job.devices

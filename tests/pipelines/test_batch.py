@@ -16,11 +16,12 @@ import pytest
 
 from fieldcast.meshes import Sample, read_case, read_mesh
 from fieldcast.pipelines.answering import asked_settings
+from fieldcast.pipelines.batch_report import write_batch_report
 from fieldcast.pipelines.cli import main
 from fieldcast.pipelines.exporting import export_table
 from fieldcast.pipelines.groups import Budget, plan
 from fieldcast.pipelines.manifest import Entry, Manifest, Outcome, Timings
-from fieldcast.pipelines.predicting import Job, predict_folder, predict_stream, retry_folder
+from fieldcast.pipelines.predicting import Batch, Job, predict_folder, predict_stream, retry_folder
 from fieldcast.pipelines.shards import Shard, merge, scheduled_shard
 from fieldcast.surrogates import PodRidge, load
 
@@ -196,6 +197,24 @@ def test_killed_and_resumed_equals_uninterrupted(model, asked, whole, tmp_path):
     assert predict_folder(model, folder, out, job=job).failed == 0
     assert (out / "case_000.vtu").exists()
     assert (out / "broken.vtu").exists()
+
+
+def test_the_page_counts_and_names_what_failed(tmp_path):
+    counts = {"ok": 1, "flagged": 1, "crashed": 1}
+    scalars = {"drag": {"mean": [0.5], "unit": "N"}}
+    with Manifest(tmp_path / "manifest.sqlite") as manifest:
+        manifest.enter(entries(3), SMALL)
+        rows = [
+            Outcome("c0", "ok", "c0.vtu", "", scalars, 0.5, 10),
+            Outcome("c1", "flagged", "c1.vtu", "beyond <range>", scalars, 1.5, 10),
+            Outcome("c2", "crashed", "", "the worker ended"),
+        ]
+        manifest.record([(row, Timings(1.0)) for row in rows])
+    page = write_batch_report(Batch(tmp_path / "manifest.sqlite", counts), tmp_path / "r.html")
+    text = page.read_text()
+    for said in ("3 cases", "beyond &lt;range&gt;", "the worker ended", "<svg", "drag", "1.000"):
+        assert said in text
+    assert "://" not in text
 
 
 def test_shards_merge_to_the_whole(model, asked, whole, tmp_path):
