@@ -242,7 +242,8 @@ class _Run:
         if not self.source.is_dir():
             return 1
         slots, cases = self.job.slots, self.job.budget.cases
-        found = sum(1 for _ in islice(os.scandir(self.source), slots * cases))
+        with os.scandir(self.source) as entries:
+            found = sum(1 for _ in islice(entries, slots * cases * self.shard.count))
         return max(min(found // cases // self.shard.count, slots), 1)
 
     def _hello(self, slot: int) -> Message:
@@ -309,7 +310,7 @@ class _Run:
             return content_key(files_from(text, self.source), tables, context)
 
         manifest.changed(key)
-        there = {entry.name for entry in os.scandir(self.sink)}
+        there = set(os.listdir(self.sink))
         manifest.lost(lambda name: name in there)
 
 

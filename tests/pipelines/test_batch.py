@@ -161,37 +161,65 @@ def test_a_file_that_kills_the_worker_is_found_and_the_rest_goes_on(
     assert len(after) == 6
 
 
-def test_killed_and_resumed_equals_uninterrupted(model, asked, whole, tmp_path):
-    folder = shutil.copytree(asked, tmp_path / "in")
-    out = tmp_path / "killed"
+def started(model: Path, folder: Path, out: Path) -> subprocess.Popen[bytes]:
+    """A batch by two workers in a process group of its own."""
     code = (
         "from pathlib import Path; from fieldcast.pipelines.predicting import *; "
         f"predict_folder(Path({str(model)!r}), Path({str(folder)!r}), Path({str(out)!r}), "
         f"job=Job(workers=2, budget=Budget{SMALL.nodes, SMALL.cases, SMALL.window}))"
     )
+    return subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+
+
+def kept(out: Path, seen: dict[str, int]) -> dict[str, int]:
+    """When the outputs of groups that are done were written; those `seen` before are as they
+    were."""
+    with Manifest(out / "manifest.sqlite") as manifest:
+        finished = {o.output for o, _ in manifest.rows() if o.output}
+        again = {
+            json.loads(files)[0] + ".vtu"
+            for group in manifest.pending()
+            for _, files in manifest.group(group)
+        }
+    times = {name: (out / name).stat().st_mtime_ns for name in finished}
+    assert {name: times[name] for name in seen} == seen, "a finished case was predicted twice"
+    return {name: time for name, time in times.items() if name not in again}
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments(model, asked, whole, tmp_path):
+    rng = np.random.default_rng(0)
+    for i, moment in enumerate(rng.uniform(0.3, 5.0, 20)):
+        out = tmp_path / str(i)
+        with started(model, asked, out) as process:
+            time.sleep(moment)
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:  # it was done
+                continue
+        seen = kept(out, {}) if (out / "manifest.sqlite").exists() else {}
+        predict_folder(model, asked, out, job=Job(workers=2, budget=SMALL))
+        assert kept(out, seen)
+        assert answers(out) == whole, f"killed after {moment:.2f} s"
+
+
+def test_killed_and_resumed_equals_uninterrupted(model, asked, whole, tmp_path):
+    folder = shutil.copytree(asked, tmp_path / "in")
+    out = tmp_path / "killed"
     seen: dict[str, int] = {}
     for done in (1, 9):
-        with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
+        with started(model, folder, out) as process:
             while len(list(out.glob("*.vtu"))) < done and process.poll() is None:
                 time.sleep(0.005)
             os.killpg(process.pid, signal.SIGKILL)
-        with Manifest(out / "manifest.sqlite") as manifest:
-            finished = {o.case for o, _ in manifest.rows() if o.output}
-        times = {p.stem: p.stat().st_mtime_ns for p in out.glob("*.vtu") if p.stem in finished}
-        assert {name: times[name] for name in seen} == seen, "a finished case was predicted twice"
-        with Manifest(out / "manifest.sqlite") as manifest:
-            redone = {
-                json.loads(files)[0] for g in manifest.pending() for _, files in manifest.group(g)
-            }
-        seen = {name: t for name, t in times.items() if name not in redone}
+        seen = kept(out, seen)
     job = Job(workers=2, budget=SMALL)
     predict_folder(model, folder, out, job=job)
-    times = {p.stem: p.stat().st_mtime_ns for p in out.glob("*.vtu")}
-    assert {name: times[name] for name in seen} == seen
+    times = kept(out, seen)
     assert answers(out) == whole
     # Once more: nothing is left to do; a lost output and a changed input are.
     predict_folder(model, folder, out, job=job)
-    assert {p.stem: p.stat().st_mtime_ns for p in out.glob("*.vtu")} == times
+    assert kept(out, {}) == times
     (out / "case_000.vtu").unlink()
     shutil.copy(folder / "case_001.vtu", folder / "broken.vtu")
     assert predict_folder(model, folder, out, job=job).failed == 0
