@@ -199,7 +199,7 @@ class Pool:
                 rows = self._buried(worker, waiting)
             elif "done" in message:
                 worker.finished()
-                rows = [_row(row) for row in message["rows"]]
+                rows = [row_of(row) for row in message["rows"]]
             else:
                 continue
             if rows:
@@ -272,5 +272,6 @@ def _obituary(name: str, code: int, late: bool, said: str) -> Outcome:
     return Outcome(name, "crashed", "", f"the worker ended with code {code}")
 
 
-def _row(row: Message) -> tuple[Outcome, Timings]:
+def row_of(row: Message) -> tuple[Outcome, Timings]:
+    """A row as a worker tells it."""
     return Outcome(**row["outcome"]), Timings(**row["timings"])

@@ -41,6 +41,9 @@ def predict(
         str | None,
         typer.Option(help="Part i/n of the folder, i from 0; by default as the scheduler says."),
     ] = None,
+    executor: Annotated[
+        str, typer.Option(help="local, dask, or dask:ADDRESS of a scheduler.")
+    ] = "local",
     as_json: Json = False,
 ) -> None:
     """Answer a folder of cases, each on its own mesh and in its own format; goes on where it
@@ -50,7 +53,7 @@ def predict(
     from .predicting import Job, predict_folder
 
     budget = Budget(nodes=nodes)
-    job = Job(level, device, workers, budget, time_limit, int(memory_limit * _GIB))
+    job = Job(level, device, workers, budget, time_limit, int(memory_limit * _GIB), executor)
     part = _shard(shard)
     with Bars() as bars:
         batch = predict_folder(model, folder, out, job=job, shard=part, progress=bars)

@@ -27,7 +27,7 @@ from fieldcast.meshes.folder import CaseFiles
 from fieldcast.meshes.roles import Settings
 from fieldcast.meshes.tables import Table
 
-from .batch import Message, Pool, Task
+from .batch import Message, Pool, Rows, Task
 from .batch_worker import files_from, files_to
 from .groups import Budget
 from .manifest import DONE, PENDING, Entry, Manifest, Outcome
@@ -43,6 +43,7 @@ Progress = Callable[[str, int, int], None]
 TABLE = "manifest.json"
 # Beyond so many cases the table as JSON is left out; `fieldcast export` writes it as CSV.
 LARGEST_TABLE = 10_000
+LOCAL = "local"
 _STAGING = ".staging"
 
 
@@ -50,7 +51,8 @@ _STAGING = ".staging"
 class Job:
     """How a batch is answered: `level` of the intervals, torch `device` (several, one per worker:
     "cuda:0,cuda:1"), how many `workers` (0: one per device or core), and what is answered
-    together. Reading a file may take `time_limit` [s] and `memory_limit` [bytes]."""
+    together. Reading a file may take `time_limit` [s] and `memory_limit` [bytes]. `executor`:
+    local, or an engine such as "dask" or "dask:tcp://head:8786"."""
 
     level: float = 0.95
     device: str | None = None
@@ -58,6 +60,7 @@ class Job:
     budget: Budget = field(default_factory=Budget)
     time_limit: float = 60.0
     memory_limit: int = 4 * 2**30
+    executor: str = LOCAL
 
     @property
     def slots(self) -> int:
@@ -127,6 +130,7 @@ def predict_folder(
         raise ValueError(f"expected a folder with cases, {source} does not exist")
     if sink.resolve() == source.resolve():
         raise ValueError(f"expected another folder for the answers than that of the cases, {sink}")
+    sink = sink.absolute()
     sink.mkdir(parents=True, exist_ok=True)
     shard = shard or Shard()
     with _alone(sink, shard), _saved(model) as path:
@@ -147,6 +151,7 @@ def retry_folder(
     Raises:
         ValueError: no batch there.
     """
+    sink = sink.absolute()
     path = sink / MANIFEST
     if not path.is_file():
         raise ValueError(f"{sink}: expected a batch, got no {MANIFEST}; merge its shards first")
@@ -239,7 +244,7 @@ class _Run:
     def _likely(self) -> int:
         """How many workers there will be something to do for, as far as a look at the folder
         tells."""
-        if not self.source.is_dir():
+        if not self.source.is_dir() or self.job.executor != LOCAL:
             return 1
         slots, cases = self.job.slots, self.job.budget.cases
         with os.scandir(self.source) as entries:
@@ -283,11 +288,28 @@ class _Run:
             }
 
         tasks = (Task(g, tuple(files for _, files in manifest.group(g))) for g in groups)
-        slots = min(self.job.slots, max(len(groups), 1))
-        for rows in pool.run(tasks, begin, slots, self.job.time_limit):
+        for rows in self._answers(pool, tasks, begin, max(len(groups), 1)):
             manifest.record(rows)
             done = min(done + len(rows), total)
             progress("predict", done, total)
+
+    def _answers(
+        self, pool: Pool, tasks: Iterator[Task], begin: Callable[[int], Message], most: int
+    ) -> Iterator[Rows]:
+        job = self.job
+        if job.executor == LOCAL:
+            yield from pool.run(tasks, begin, min(job.slots, most), job.time_limit)
+            return
+        from .executors import answer_order, executor_called, orders_of, rows_in
+
+        executor = executor_called(job.executor)
+        try:
+            limits = {"threads": 1, "time_limit": job.time_limit}
+            orders = orders_of(list(tasks), self._hello(0), begin, limits, executor.slots)
+            for text in executor.map(answer_order, orders):
+                yield rows_in(text)
+        finally:
+            executor.close()
 
     def _context(self, settings: Settings) -> str:
         """What answers depend on besides their case."""

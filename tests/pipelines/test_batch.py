@@ -112,7 +112,10 @@ def test_a_plan_keeps_the_budget_and_is_pure():
         assert len({i // SMALL.window for i in rows}) == 1
 
 
-def test_a_poisoned_folder_of_forty(model, plate_folder, tmp_path, hook, capsys):
+@pytest.mark.parametrize("executor", ["local", pytest.param("dask", marks=pytest.mark.slow)])
+def test_a_poisoned_folder_of_forty(executor, model, plate_folder, tmp_path, hook, capsys):
+    if executor == "dask":
+        pytest.importorskip("distributed", reason="dask.distributed is not installed")
     folder = copies(plate_folder, tmp_path / "in", 34)
     good = (folder / "case_000.vtu").read_bytes()
     (folder / "decoding_segv.vtu").write_bytes(good)
@@ -122,7 +125,7 @@ def test_a_poisoned_folder_of_forty(model, plate_folder, tmp_path, hook, capsys)
     shutil.copy(nan, folder / "nan.vtu")
     (folder / "empty.vtu").touch()
     (folder / "x.vtu").mkdir()
-    options = ("--time-limit", 4, "--workers", 2, "--json")
+    options = ("--time-limit", 4, "--workers", 2, "--json", "--executor", executor)
     assert run("predict", model, folder, "-o", tmp_path / "out", *options) == 2
     found = {o["case"]: o["status"] for o in json.loads(capsys.readouterr().out)}
     assert len(found) == 40
@@ -253,6 +256,19 @@ def test_shards_merge_to_the_whole(model, asked, whole, tmp_path):
     predict_folder(model, asked, out, job=job, shard=Shard(1, 2))
     assert run("merge", out) == 2
     assert answers(out) == whole
+
+
+def test_dask_gives_the_same(model, asked, whole, tmp_path):
+    pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    out = tmp_path / "dask"
+    batch = predict_folder(model, asked, out, job=Job(budget=SMALL, executor="dask"))
+    assert batch.failed == 1
+    assert answers(out) == whole
+
+
+def test_an_unknown_engine_is_refused(model, asked, tmp_path):
+    with pytest.raises(ValueError, match="dask"):
+        predict_folder(model, asked, tmp_path / "out", job=Job(executor="cloud"))
 
 
 def test_shards_of_schedulers():
