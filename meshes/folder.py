@@ -67,7 +67,7 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class _Content:
+class Content:
     """One case as read, before roles are known. Fields of parts are `part/name`."""
 
     files: CaseFiles
@@ -90,8 +90,9 @@ class _Content:
 
 def find_cases(path: str | Path, settings: Settings | None = None) -> list[CaseFiles]:
     """The cases of a folder, by name, without reading a mesh. A file is one case, or those of its
-    trajectories; mesh files in the folder are one case each; else each folder in it that holds mesh
-    files is one.
+    trajectories; mesh files in the folder are one case each, and so is what only has the name of
+    one (a folder, a link to nowhere), to be told of; else each folder in it that holds mesh files
+    is one.
 
     Raises:
         ValueError: no mesh file there.
@@ -106,7 +107,7 @@ def find_cases(path: str | Path, settings: Settings | None = None) -> list[CaseF
         raise ValueError(f"{path}: expected a folder with mesh files, got no such folder")
     flat = _meshes_in(path, settings.mesh)
     if flat:
-        return _flat_cases(flat)
+        return _flat_cases([*flat, *_no_files_in(path, settings.mesh, {p.stem for p in flat})])
     folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     found = {p: _meshes_in(p, "") for p in folders}
     found = {p: meshes for p, meshes in found.items() if meshes}
@@ -143,11 +144,23 @@ def _meshes_in(folder: Path, pattern: str) -> list[Path]:
     return [p for p in meshes if p.name not in listed] if listed else meshes
 
 
+def _no_files_in(folder: Path, pattern: str, taken: set[str]) -> list[Path]:
+    """What is named as a mesh file and is none."""
+    suffixes = {Path(pattern).suffix} if pattern else set(MESH_SUFFIXES)
+    return [
+        p
+        for p in folder.iterdir()
+        if p.suffix and p.suffix.lower() in suffixes and not p.is_file()
+        if not p.name.startswith(".") and p.stem not in taken and fnmatch(p.name, pattern or "*")
+    ]
+
+
 def _flat_cases(meshes: Sequence[Path]) -> list[CaseFiles]:
     by_stem: dict[str, list[Path]] = {}
     for p in meshes:
         by_stem.setdefault(p.stem, []).append(p)
-    return [_flat_case(min(files, key=_preference), files) for files in by_stem.values()]
+    cases = [_flat_case(min(files, key=_preference), files) for files in by_stem.values()]
+    return sorted(cases, key=lambda case: case.mesh.name)
 
 
 def _trajectory_case(path: Path) -> CaseFiles:
@@ -238,7 +251,7 @@ def read_folder(
     from .plaid import is_plaid, read_plaid
 
     path = Path(path)
-    settings = _settings_of(path).overridden(settings or Settings())
+    settings = settings_of(path).overridden(settings or Settings())
     if reader is None:
         with Reader() as own:
             return read_folder(path, settings, progress=progress, reader=own, first=first)
@@ -260,12 +273,12 @@ def read_files(
     return _Assembly(settings, files, broken, _mesh_notes(files, settings)).folder(contents)
 
 
-def _settings_of(path: Path) -> Settings:
-    toml = _beside(path) / SETTINGS_FILE
+def settings_of(path: Path) -> Settings:
+    toml = folder_beside(path) / SETTINGS_FILE
     return Settings.from_toml(toml) if toml.is_file() else Settings()
 
 
-def _beside(path: Path) -> Path:
+def folder_beside(path: Path) -> Path:
     """The folder that settings and tables for a path lie in."""
     return next(p for p in (path, *path.absolute().parents) if p.is_dir())
 
@@ -291,9 +304,9 @@ def _read_all(
     path: Path,
     progress: Progress | None,
     reader: Reader,
-) -> tuple[list[_Content], dict[Path, MeshFileError]]:
-    tables = read_tables(_beside(path))
-    shared = _shared_parts(files, settings)
+) -> tuple[list[Content], dict[Path, MeshFileError]]:
+    tables = read_tables(folder_beside(path))
+    shared = shared_parts(files, settings)
     paths = [
         p
         for f in files
@@ -307,7 +320,7 @@ def _read_all(
         errors = [a for a in (*steps, *parts.values()) if isinstance(a, MeshFileError)]
         try:
             if not errors:
-                contents.append(_content(f, in_time(steps), parts, tables))  # type: ignore[arg-type]
+                contents.append(content_of(f, in_time(steps), parts, tables))  # type: ignore[arg-type]
         except ValueError as error:
             errors = [MeshFileError(f.mesh, "invalid-input", str(error))]
         broken.update({error.path: error for error in errors})
@@ -316,7 +329,7 @@ def _read_all(
     return contents, broken
 
 
-def _shared_parts(files: Sequence[CaseFiles], settings: Settings) -> list[str]:
+def shared_parts(files: Sequence[CaseFiles], settings: Settings) -> list[str]:
     """The parts to read: those named in the settings, else those that every case has."""
     if settings.parts is not None:
         return list(settings.parts)
@@ -326,14 +339,14 @@ def _shared_parts(files: Sequence[CaseFiles], settings: Settings) -> list[str]:
     return sorted(every | (wanted & {p for f in files for p in f.parts}))
 
 
-def _content(
+def content_of(
     files: CaseFiles, main: MeshFile, parts: Mapping[str, MeshFile], tables: Mapping[str, Table]
-) -> _Content:
+) -> Content:
     table = Table({name: Found(s, "field data") for name, s in main.scalars.items()})
     for p in files.scalars:
         if files.mesh.parent != p.parent or p.stem != TABLE or files.mesh.stem != files.name:
             table = table.joined(read_scalars(p, len(main.times)))
-    return _Content(files, main, parts, table.joined(row_of(tables, files.name, files.mesh)))
+    return Content(files, main, parts, table.joined(row_of(tables, files.name, files.mesh)))
 
 
 def in_time(steps: Sequence[MeshFile]) -> MeshFile:
@@ -365,7 +378,7 @@ def in_time(steps: Sequence[MeshFile]) -> MeshFile:
     return replace(first, fields=fields, scalars=scalars, times=times, warnings=odd)
 
 
-def _known(contents: Sequence[_Content]) -> Known:
+def known_in(contents: Sequence[Content]) -> Known:
     fields = Counter(name for c in contents for name in c.fields)
     scalars = Counter(name for c in contents for name in c.scalars)
     origins: dict[str, Origin] = {}
@@ -383,7 +396,7 @@ def _known(contents: Sequence[_Content]) -> Known:
     )
 
 
-def _rare(contents: Sequence[_Content], known: Known) -> list[str]:
+def _rare(contents: Sequence[Content], known: Known) -> list[str]:
     notes = []
     scalars = Counter(name for c in contents for name in c.scalars)
     fields = Counter(name for c in contents for name in c.fields)
@@ -417,13 +430,13 @@ class _Assembly:
         self._notes = list(notes)
         self._warnings: dict[Path, tuple[str, ...]] = {}
 
-    def folder(self, contents: Sequence[_Content]) -> Folder:
+    def folder(self, contents: Sequence[Content]) -> Folder:
         """The folder's content.
 
         Raises:
             ValueError: settings that name what no case has.
         """
-        known = _known(contents)
+        known = known_in(contents)
         roles, guessed = resolved(self._settings, known, strict=bool(contents))
         self._notes += guessed + _rare(contents, known)
         for c in contents:
@@ -447,7 +460,7 @@ class _Assembly:
             Frozen({c.files.name: c.files.mesh for c, _ in made}),
         )
 
-    def _of_one_shape(self, contents: Sequence[_Content], roles: Roles) -> list[_Content]:
+    def _of_one_shape(self, contents: Sequence[Content], roles: Roles) -> list[Content]:
         """The contents whose fields have the components and place that most have; others are
         broken."""
         kept = list(contents)
@@ -465,19 +478,19 @@ class _Assembly:
                 kept.remove(c)
         return kept
 
-    def _break(self, content: _Content, text: str) -> None:
+    def _break(self, content: Content, text: str) -> None:
         path = content.files.mesh
         self._broken[path] = MeshFileError(path, "invalid-input", text)
 
-    def _made(self, c: _Content, roles: Roles) -> Sample | None:
+    def _made(self, c: Content, roles: Roles) -> Sample | None:
         try:
             return sample_of(c, roles, self._settings)
         except ValueError as error:
             self._break(c, str(error))
             return None
 
-    def _report_twins(self, made: Sequence[tuple[_Content, Sample]]) -> None:
-        seen: dict[str, _Content] = {}
+    def _report_twins(self, made: Sequence[tuple[Content, Sample]]) -> None:
+        seen: dict[str, Content] = {}
         for c, sample in made:
             if sample.id in seen:
                 path = c.files.mesh
@@ -486,7 +499,7 @@ class _Assembly:
                 self._notes.append(f"{c.files.name}: {twin}")
             seen.setdefault(sample.id, c)
 
-    def _resolved_settings(self, contents: Sequence[_Content], roles: Roles) -> Settings:
+    def _resolved_settings(self, contents: Sequence[Content], roles: Roles) -> Settings:
         parts = sorted({part for c in contents for part in c.parts})
         return replace(
             self._settings,
@@ -505,12 +518,12 @@ class _Assembly:
         return names.pop() if len(names) == 1 else f"*{self._files[0].mesh.suffix}"
 
 
-def _shape(c: _Content, name: str) -> tuple[int, str]:
+def _shape(c: Content, name: str) -> tuple[int, str]:
     f = c.fields[name]
     return f.values.shape[2], f.on
 
 
-def sample_of(c: _Content, roles: Roles, settings: Settings) -> Sample:
+def sample_of(c: Content, roles: Roles, settings: Settings) -> Sample:
     """The sample in a content under resolved roles.
 
     Raises:
@@ -591,10 +604,10 @@ def _measured(s: Scalar, name: str, settings: Settings, shared: bool) -> Scalar:
 
 def _single(
     path: Path, settings: Settings | None, reader: Reader | None
-) -> tuple[_Content, Settings]:
+) -> tuple[Content, Settings]:
     """The one case in `path`, with the settings that hold for it."""
-    beside = _beside(path)
-    own = _settings_of(beside).overridden(settings or Settings())
+    beside = folder_beside(path)
+    own = settings_of(beside).overridden(settings or Settings())
     files = _files_of_one(path, own)
     if reader is None:
         with Reader() as started:
@@ -634,17 +647,27 @@ def case_in(
     given = {name: _as_scalar(value) for name, value in parameters.items()}
     extra = {name: Found(s, "parameters") for name, s in given.items()}
     content = replace(content, table=content.table.joined(Table(extra)))
-    known = _known([content])
-    wanted = replace(own, outputs=())
-    if settings is None or not own.inputs:
-        roles, _ = resolved(wanted, known)
-    else:
-        roles = _named_inputs(wanted, known)
-    roles = Roles(roles.input_fields, (), roles.input_scalars, ())
     try:
-        return sample_of(content, roles, own).case
+        return question_in(content, own, named=settings is not None)
     except ValueError as error:
         raise MeshFileError(path, "invalid-input", str(error)) from None
+
+
+def question_in(content: Content, settings: Settings, named: bool = True) -> Case:
+    """The case in a content, without what is to be predicted. `named`: inputs that the settings
+    name must be there.
+
+    Raises:
+        ValueError: an input that is not there, or values that are not finite.
+    """
+    known = known_in([content])
+    wanted = replace(settings, outputs=())
+    if named and settings.inputs:
+        roles = _named_inputs(wanted, known)
+    else:
+        roles, _ = resolved(wanted, known)
+    roles = Roles(roles.input_fields, (), roles.input_scalars, ())
+    return sample_of(content, roles, settings).case
 
 
 def _as_scalar(value: Scalar | float | int) -> Scalar:
@@ -667,7 +690,7 @@ def sample_in(path: Path, settings: Settings | None, reader: Reader | None) -> S
     """The sample in a file or folder; see `reading.read_sample`."""
     content, own = _single(path, settings, reader)
     try:
-        roles, _ = resolved(own, _known([content]))
+        roles, _ = resolved(own, known_in([content]))
         return sample_of(content, roles, own)
     except ValueError as error:
         raise MeshFileError(path, "invalid-input", str(error)) from None

@@ -117,6 +117,20 @@ def read_plaid(
             return read_plaid(
                 path, split, settings=settings, progress=progress, reader=own, first=first
             )
+    files, settings, notes = plaid_cases(path, split, settings)
+    folder = read_files(files[:first], settings, path, progress, reader)
+    return replace(folder, notes=(*notes, *folder.notes))
+
+
+def plaid_cases(
+    path: Path, split: str, settings: Settings
+) -> tuple[list[CaseFiles], Settings, list[str]]:
+    """(cases, settings, notes): the samples of one split without reading them, with the roles of
+    the first problem definition unless `settings` give others.
+
+    Raises:
+        ValueError: no such split, or no sample in it.
+    """
     defined = problems(path)
     notes = []
     if defined:
@@ -126,8 +140,7 @@ def read_plaid(
         if len(defined) > 1:
             notes.append(f"other problem definitions: {[p.name for p in defined[1:]]}")
     files, missing = _case_files(path, split, defined)
-    folder = read_files(files[:first], settings, path, progress, reader)
-    return replace(folder, notes=(*notes, *missing, *folder.notes))
+    return files, settings, [*notes, *missing]
 
 
 def _case_files(

@@ -11,6 +11,10 @@ from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+THREADS = "FIELDCAST_THREADS"
+"""Environment variable: how many cores this process may use, where it shares them with others of
+its kind; all that are there without it."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -20,7 +24,7 @@ def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     meanwhile: nested threads wait for each other. Few results are held at a time. The answers do
     not depend on the number of cores.
     """
-    workers = len(os.sched_getaffinity(0))
+    workers = int(os.environ.get(THREADS, "0")) or len(os.sched_getaffinity(0))
     with (
         _libraries(len(sys.modules)).limit(limits=1),
         ThreadPoolExecutor(workers, initializer=_one_thread) as pool,

@@ -120,15 +120,17 @@ def write_prediction(
     source: str | Path | RawMesh | None = None,
     levels: Sequence[float] = (),
     reader: Reader | None = None,
+    native: RawMesh | None = None,
 ) -> Path:
     """A prediction on its case's own points and cells. Returns the file written, which may have
     another suffix (logged).
 
     `source` is the file that the case was read from: its points and cells are kept bit for bit, in
-    its order. A `path` without suffix takes the source's format. Each field has its name, its
-    standard deviation `NAME_std`, and per level such as 0.9 the bounds `NAME_lower90`,
-    `NAME_upper90`; scalars, `trust_score` and `trust_status` (0 ok, 1 warn, 2 reject) are field
-    data. Fields of the source are not copied, but for CGNS, where predictions are added to a copy.
+    its order; `native` is what lies in it, where it has been read before. A `path` without suffix
+    takes the source's format. Each field has its name, its standard deviation `NAME_std`, and per
+    level such as 0.9 the bounds `NAME_lower90`, `NAME_upper90`; scalars, `trust_score` and
+    `trust_status` (0 ok, 1 warn, 2 reject) are field data. Fields of the source are not copied, but
+    for CGNS, where predictions are added to a copy.
 
     Raises:
         MeshFileError: a source that cannot be used, or that has other points or cells than the
@@ -137,8 +139,8 @@ def write_prediction(
     fields, scalars = _answers(prediction, levels)
     case = prediction.case
     original = None if source is None or isinstance(source, RawMesh) else Path(source)
-    native = source if isinstance(source, RawMesh) else None
-    if original is not None:
+    native = source if isinstance(source, RawMesh) else native
+    if original is not None and native is None:
         native = _native(original, case.mesh, reader)
     raw = _raw_on(case.mesh, fields, scalars, case.times, native)
     found = _write(raw, Path(path), original, format_called(native.format) if native else None)

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .batch_cli import export, merge, predict, retry
 from .climate_cli import climate
 from .options import (
+    FATAL,
+    INTERRUPTED,
+    SOME_FAILED,
     CandidatesPath,
     CriterionName,
     First,
@@ -44,7 +48,6 @@ if TYPE_CHECKING:
 
     from .learning import Evaluation
 
-FATAL, SOME_FAILED, INTERRUPTED = 1, 2, 130
 AUTO = "auto"
 
 app = typer.Typer(
@@ -175,33 +178,8 @@ def fit(
     )
 
 
-@app.command()
-def predict(
-    model: ModelPath,
-    folder: FolderPath,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the answers.")],
-    level: Annotated[
-        float, typer.Option(help="Level of the intervals.", min=0.01, max=0.999)
-    ] = 0.95,
-    as_json: Json = False,
-) -> None:
-    """Answer a folder of cases, each on its own mesh and in its own format."""
-    from dataclasses import asdict
-
-    from fieldcast.surrogates import load
-
-    from .console import Bars
-    from .predicting import predict_folder
-
-    predictor = load(model)
-    with Bars() as bars:
-        outcomes = predict_folder(predictor, folder, out, level=level, progress=bars)
-    lines = [
-        f"{o.case}: {o.status}{f' ({o.message})' if o.message else ''} {o.output}" for o in outcomes
-    ]
-    say([asdict(o) for o in outcomes] if as_json else None, lines)
-    failed = [o for o in outcomes if o.status not in ("ok", "flagged")]
-    raise typer.Exit((FATAL if len(failed) == len(outcomes) else SOME_FAILED) if failed else 0)
+for command in (predict, retry, merge, export):
+    app.command()(command)
 
 
 @app.command()
@@ -344,7 +322,7 @@ def suggest_cases(
     from fieldcast.surrogates import load
     from fieldcast.surrogates.acquisition import suggest
 
-    from .predicting import folder_settings
+    from .answering import folder_settings
 
     predictor = load(model)
     chosen = make_criterion(criterion, output, maximise)
@@ -372,7 +350,7 @@ def _known_cases(folder: Path, predictor: Predictor) -> list[Case]:
     """Cases of a folder, read as it says itself, else as the model's were."""
     from fieldcast.meshes.roles import SETTINGS_FILE, Settings
 
-    from .predicting import folder_settings
+    from .answering import folder_settings
 
     own = (folder / SETTINGS_FILE).is_file()
     return read(folder, Settings() if own else folder_settings(predictor)).cases

@@ -11,7 +11,8 @@ from fieldcast.surrogates.surrogate import Predictor, Progress, quiet
 
 from .climate import HEAD, Climate, lines, row
 from .column_pictures import lat_lon, pressure_lat, profiles, ranks
-from .report import html_table, image, summary, write_page
+from .page import html_table, image, write_page
+from .report import summary
 
 PAGES = (".html", ".htm")
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fieldcast.surrogates.acquisition import Criterion
     from fieldcast.surrogates.surrogate import Surrogate
 
+FATAL, SOME_FAILED, INTERRUPTED = 1, 2, 130
+
 FolderPath = Annotated[Path, typer.Argument(help="Folder with simulations, or one case.")]
 ModelPath = Annotated[Path, typer.Argument(help="A model that fit has made.")]
 CandidatesPath = Annotated[Path, typer.Argument(help="Folder with cases to choose from.")]

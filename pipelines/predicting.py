@@ -1,124 +1,376 @@
-"""A folder of cases answered and written back onto their own meshes, with a manifest."""
+"""A folder of cases answered and written back onto their own meshes, with a manifest; and cases
+answered as they come."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fieldcast.meshes import Case, Prediction
+from fieldcast.meshes.case_reading import (
+    content_key,
+    folder_cases,
+    folder_tables,
+    stamp_of,
+)
 from fieldcast.meshes.files import replace_file
-from fieldcast.meshes.folder import Folder, read_folder
-from fieldcast.meshes.reading import MeshFileError, Reader
+from fieldcast.meshes.folder import CaseFiles
 from fieldcast.meshes.roles import Settings
-from fieldcast.meshes.writing import native_format, write_prediction
-from fieldcast.surrogates.signature import Signature
-from fieldcast.surrogates.surrogate import Predictor, Progress, quiet
+from fieldcast.meshes.tables import Table
 
-MANIFEST = "manifest.json"
+from .batch import Message, Pool, Rows, Task
+from .batch_worker import files_from, files_to
+from .groups import Budget
+from .manifest import DONE, PENDING, Entry, Manifest, Outcome
+from .shards import MANIFEST, Shard
+
+if TYPE_CHECKING:
+    from fieldcast.meshes import Case, Prediction
+    from fieldcast.surrogates.surrogate import Predictor
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage, how much of it is done, and how much there is."""
+
+TABLE = "manifest.json"
+# Beyond so many cases the table as JSON is left out; `fieldcast export` writes it as CSV.
+LARGEST_TABLE = 10_000
+LOCAL = "local"
+_STAGING = ".staging"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one case: `status` ok, flagged (answered, not to be trusted), or what went
-    wrong."""
+class Job:
+    """How a batch is answered: `level` of the intervals, torch `device` (several, one per worker:
+    "cuda:0,cuda:1"), how many `workers` (0: one per device or core), and what is answered
+    together. Reading a file may take `time_limit` [s] and `memory_limit` [bytes]. `executor`:
+    local, or an engine such as "dask" or "dask:tcp://head:8786"."""
 
-    case: str
-    status: str
-    output: str = ""
-    message: str = ""
-    scalars: Mapping[str, Any] | None = None
+    level: float = 0.95
+    device: str | None = None
+    workers: int = 0
+    budget: Budget = field(default_factory=Budget)
+    time_limit: float = 60.0
+    memory_limit: int = 4 * 2**30
+    executor: str = LOCAL
+
+    @property
+    def slots(self) -> int:
+        """How many workers there may be."""
+        devices = self.devices
+        own = len(devices) if devices[0] not in (None, "cpu") else len(os.sched_getaffinity(0))
+        return self.workers or own
+
+    @property
+    def threads(self) -> int:
+        """How many cores each worker has."""
+        return max(len(os.sched_getaffinity(0)) // self.slots, 1)
+
+    @property
+    def devices(self) -> Sequence[str | None]:
+        """The devices that workers take in turns."""
+        return self.device.split(",") if self.device else [None]
+
+    def to_json(self) -> str:
+        """For the manifest."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """The inverse of `to_json`."""
+        values = json.loads(text)
+        return cls(**{**values, "budget": Budget(**values["budget"])})
 
 
-def folder_settings(predictor: Predictor) -> Settings:
-    """How new folders are read: as the training folder was, but nothing needs to be solved yet."""
-    settings = dict(predictor.card.settings)
-    return Settings.from_dict(
-        {**settings, "outputs": ()} if settings else {}, "the model's settings"
-    )
+@dataclass(frozen=True)
+class Batch:
+    """A batch that has ended: its manifest, and how many cases have each status."""
+
+    manifest: Path
+    counts: Mapping[str, int]
+
+    @property
+    def failed(self) -> int:
+        """How many cases have no answer."""
+        return sum(n for status, n in self.counts.items() if status not in DONE)
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """What became of each case, in the order of the input."""
+        with Manifest(self.manifest) as manifest:
+            for outcome, _ in manifest.rows():
+                yield outcome
 
 
 def predict_folder(
-    predictor: Predictor,
-    path: Path,
-    out: Path,
+    model: Predictor | Path,
+    source: Path,
+    sink: Path,
     *,
-    level: float = 0.95,
-    progress: Progress = quiet,
-    reader: Reader | None = None,
-) -> list[Outcome]:
-    """Answer every case of `path` and write it below `out`; a case that fails does not stop the
-    others.
+    job: Job | None = None,
+    shard: Shard | None = None,
+    progress: Progress | None = None,
+) -> Batch:
+    """Answer every case of `source` and write it below `sink`; a case that fails does not stop the
+    others, and what an earlier call with the same model has done is not done again.
 
     Raises:
         ValueError: no case there; a level that the model's intervals do not support.
     """
-    if level > predictor.largest_level:
-        raise ValueError(
-            f"expected a level of at most {predictor.largest_level:.3g}, which the simulations of "
-            f"this model support, got {level}; ask for a lower one (--level)"
-        )
-    folder = read_folder(
-        path,
-        folder_settings(predictor),
-        progress=lambda done, total: progress("read", done, total),
-        reader=reader,
-    )
-    outcomes = [
-        Outcome(str(p.relative_to(path) if p.is_relative_to(path) else p), e.status, "", str(e))
-        for p, e in folder.broken.items()
-    ]
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"expected a folder for the answers, {out} is a file")
-    out.mkdir(parents=True, exist_ok=True)
-    for k, case in enumerate(folder.cases):
-        outcomes.append(_answered(predictor, case, folder, out, level))
-        progress("predict", k + 1, len(folder.cases))
-    write_manifest(out / MANIFEST, outcomes)
-    return outcomes
+    if sink.exists() and not sink.is_dir():
+        raise ValueError(f"expected a folder for the answers, {sink} is a file")
+    if not source.exists() and not source.parent.is_file():
+        raise ValueError(f"expected a folder with cases, {source} does not exist")
+    if sink.resolve() == source.resolve():
+        raise ValueError(f"expected another folder for the answers than that of the cases, {sink}")
+    sink = sink.absolute()
+    sink.mkdir(parents=True, exist_ok=True)
+    shard = shard or Shard()
+    with _alone(sink, shard), _saved(model) as path:
+        run = _Run(path.absolute(), source.absolute(), sink, job or Job(), shard)
+        return run.done(progress or _quiet)
 
 
-def _answered(predictor: Predictor, case: Case, folder: Folder, out: Path, level: float) -> Outcome:
+def retry_folder(
+    sink: Path,
+    statuses: Sequence[str],
+    *,
+    model: Path | None = None,
+    progress: Progress | None = None,
+) -> Batch:
+    """Answer the cases of a batch again that ended with one of `statuses`, as they were asked
+    before.
+
+    Raises:
+        ValueError: no batch there.
+    """
+    sink = sink.absolute()
+    path = sink / MANIFEST
+    if not path.is_file():
+        raise ValueError(f"{sink}: expected a batch, got no {MANIFEST}; merge its shards first")
+    with _alone(sink, Shard()):
+        with Manifest(path) as manifest:
+            places = json.loads(manifest.about("places"))
+            job = Job.from_json(manifest.about("job"))
+            manifest.retry(statuses, job.budget)
+        found = model or Path(places["model"])
+        return _Run(found, Path(places["source"]), sink, job, Shard()).done(progress or _quiet)
+
+
+def predict_stream(
+    model: Predictor,
+    cases: Iterable[Case],
+    *,
+    job: Job | None = None,
+) -> Iterator[Prediction | ValueError]:
+    """An answer per case, in order, as they come; a case that has none gives the reason as an
+    error. Groups are consecutive cases within the job's budget; no more than one is held.
+
+    Raises:
+        ValueError: a level that the model's intervals do not support.
+    """
+    from .answering import Refusal, answering
+
+    job = job or Job()
+    asked = answering(model, job.devices[0], job.level, job.budget.nodes)
+    for group in _groups(cases, job.budget):
+        for answer in asked.answers(group):
+            if isinstance(answer, Refusal):
+                yield ValueError(f"{answer.message} ({answer.status})")
+            else:
+                yield answer
+
+
+def _groups(cases: Iterable[Case], budget: Budget) -> Iterator[list[Case]]:
+    group: list[Case] = []
+    nodes = 0
+    for case in cases:
+        size = len(case.mesh.points)
+        if group and (nodes + size > budget.nodes or len(group) == budget.cases):
+            yield group
+            group, nodes = [], 0
+        group.append(case)
+        nodes += size
+    if group:
+        yield group
+
+
+def finished(sink: Path, counts: Mapping[str, int]) -> Batch:
+    """A batch whose manifest is whole, with its page, and its table where it is not too long."""
+    from .batch_report import NAME, write_batch_report
+
+    batch = Batch(sink / MANIFEST, counts)
+    write_batch_report(batch, sink / NAME)
+    if sum(counts.values()) <= LARGEST_TABLE:
+        content = [asdict(outcome) for outcome in batch.outcomes()]
+        replace_file(sink / TABLE, json.dumps(content, indent=1).encode())
+    return batch
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One batch, or one shard of it."""
+
+    model: Path
+    source: Path
+    sink: Path
+    job: Job
+    shard: Shard
+
+    def done(self, progress: Progress) -> Batch:
+        """Answers what is not answered yet."""
+        path = self.sink / self.shard.manifest
+        staging = self.sink / _STAGING / self.shard.manifest
+        try:
+            with (
+                Pool(self._hello, self._likely(), self.job.threads) as pool,
+                Manifest(path) as manifest,
+            ):
+                self._answer(pool, manifest, staging, progress)
+                counts = manifest.counts()
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            with suppress(OSError):  # other shards still use it
+                staging.parent.rmdir()
+        return Batch(path, counts) if self.shard.count > 1 else finished(self.sink, counts)
+
+    def _likely(self) -> int:
+        """How many workers there will be something to do for, as far as a look at the folder
+        tells."""
+        if not self.source.is_dir() or self.job.executor != LOCAL:
+            return 1
+        slots, cases = self.job.slots, self.job.budget.cases
+        with os.scandir(self.source) as entries:
+            found = sum(1 for _ in islice(entries, slots * cases * self.shard.count))
+        return max(min(found // cases // self.shard.count, slots), 1)
+
+    def _hello(self, slot: int) -> Message:
+        devices = self.job.devices
+        return {
+            "model": str(self.model),
+            "device": devices[slot % len(devices)],
+            "level": self.job.level,
+            "nodes": self.job.budget.nodes,
+        }
+
+    def _answer(
+        self,
+        pool: Pool,
+        manifest: Manifest,
+        staging: Path,
+        progress: Progress,
+    ) -> None:
+        asked = Settings.from_dict(pool.settings(), "the model's settings")
+        files, settings = folder_cases(self.source, asked)
+        context = self._context(settings)
+        self._enter(manifest, files, context)
+        del files
+        groups = manifest.pending()
+        counts = manifest.counts()
+        total, done = sum(counts.values()), sum(counts.values()) - counts.get(PENDING, 0)
+
+        def begin(slot: int) -> Message:
+            return {
+                "source": str(self.source),
+                "out": str(self.sink),
+                "staging": str(staging / str(slot)),
+                "settings": settings.as_dict(),
+                "context": context,
+                "time_limit": self.job.time_limit,
+                "memory_limit": self.job.memory_limit,
+            }
+
+        tasks = (Task(g, tuple(files for _, files in manifest.group(g))) for g in groups)
+        for rows in self._answers(pool, tasks, begin, max(len(groups), 1)):
+            manifest.record(rows)
+            done = min(done + len(rows), total)
+            progress("predict", done, total)
+
+    def _answers(
+        self, pool: Pool, tasks: Iterator[Task], begin: Callable[[int], Message], most: int
+    ) -> Iterator[Rows]:
+        job = self.job
+        if job.executor == LOCAL:
+            yield from pool.run(tasks, begin, min(job.slots, most), job.time_limit)
+            return
+        from .executors import answer_order, executor_called, orders_of, rows_in
+
+        executor = executor_called(job.executor)
+        try:
+            limits = {"threads": 1, "time_limit": job.time_limit}
+            orders = orders_of(list(tasks), self._hello(0), begin, limits, executor.slots)
+            for text in executor.map(answer_order, orders):
+                yield rows_in(text)
+        finally:
+            executor.close()
+
+    def _context(self, settings: Settings) -> str:
+        """What answers depend on besides their case."""
+        with self.model.open("rb") as file:
+            model = hashlib.file_digest(file, "sha256").hexdigest()
+        parts = [model, settings.as_dict(), self.job.level, asdict(self.job.budget)]
+        text = json.dumps([*parts, version("fieldcast")], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _enter(self, manifest: Manifest, files: Sequence[CaseFiles], context: str) -> None:
+        tables = folder_tables(self.source)
+        if manifest.about("context") != context:
+            manifest.clear()
+        places = json.dumps({"model": str(self.model), "source": str(self.source)})
+        manifest.tell(context=context, job=self.job.to_json(), places=places)
+        shard = (self.shard.index, self.shard.count)
+        manifest.enter(_entries(files, self.source, tables), self.job.budget, shard)
+
+        def key(text: str) -> str:
+            return content_key(files_from(text, self.source), tables, context)
+
+        manifest.changed(key)
+        there = set(os.listdir(self.sink))
+        manifest.lost(lambda name: name in there)
+
+
+def _entries(
+    files: Sequence[CaseFiles], source: Path, tables: Mapping[str, Table]
+) -> Iterator[Entry]:
+    for case in files:
+        size, stamp = stamp_of(case, tables)
+        yield Entry(case.name, files_to(case, source), size, stamp)
+
+
+@contextmanager
+def _saved(model: Any) -> Iterator[Path]:
+    """The model as a file."""
+    if isinstance(model, Path):
+        if not model.is_file():
+            raise FileNotFoundError(f"{model}: expected a model that fit has made, got no file")
+        yield model
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield model.save(Path(folder) / "model.fieldcast")
+
+
+@contextmanager
+def _alone(sink: Path, shard: Shard) -> Iterator[None]:
+    """No other process writes the same manifest meanwhile; a lock ends with its process."""
     try:
-        [prediction] = predictor.predict([_in_time(case, predictor.signature)])
-    except ValueError as error:
-        return Outcome(case.name, "invalid-input", "", str(error))
-    source = folder.paths[case.name]
-    try:
-        suffix = native_format(source)[0]
-        target = out / f"{case.name}{suffix}"
-        written = write_prediction(prediction, target, source=source, levels=(level,))
-    except (MeshFileError, OSError) as error:
-        return Outcome(case.name, "invalid-input", "", str(error))
-    status = "ok" if prediction.trust.status == "ok" else "flagged"
-    return Outcome(
-        case.name, status, written.name, prediction.trust.reason, _numbers(prediction, level)
-    )
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with (sink / f".{shard.manifest}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"{sink}: another batch is writing there; wait for it") from None
+        yield
 
 
-def _in_time(case: Case, signature: Signature) -> Case:
-    """A case of one time, the start, is asked for as many as the training set has."""
-    if len(case.times) > 1 or not signature.own_times:
-        return case
-    return replace(case, times=case.times + np.subtract(signature.times, signature.times[0]))
-
-
-def _numbers(prediction: Prediction, level: float) -> dict[str, Any]:
-    lower, upper = prediction.interval(level)
-    found: dict[str, Any] = {}
-    for name, e in prediction.scalars.items():
-        found[name] = {"mean": e.mean.tolist(), "unit": e.unit}
-        if name in lower.scalars:
-            ends = (lower.scalars[name].value.tolist(), upper.scalars[name].value.tolist())
-            found[name] |= {"std": [] if e.std is None else e.std.tolist(), "interval": ends}
-    return found
-
-
-def write_manifest(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """All outcomes as JSON, whole or not at all."""
-    content = json.dumps([asdict(o) for o in outcomes], indent=1)
-    replace_file(path, content.encode())
+def _quiet(stage: str, done: int, total: int) -> None:
+    """Progress that nobody sees."""

@@ -120,12 +120,14 @@ def test_predict_agrees_with_python_and_writes_natively(model, some, tmp_path, c
     [p] = load(model).predict([case])
     written = read_mesh(tmp_path / "out" / "plate_0001.vtu")
     np.testing.assert_array_equal(written.mesh.points, case.mesh.points)
-    np.testing.assert_array_equal(written.fields["U2"].values, p.mean["U2"].values)
     assert p.std is not None
-    np.testing.assert_array_equal(written.fields["U2_std"].values, p.std["U2"].values)
+    # Two cases were answered together: the same to the tolerance that the surrogate declares.
+    for name, expected in {"U2": p.mean["U2"].values, "U2_std": p.std["U2"].values}.items():
+        allowed = MMGP.tolerance * np.abs(expected).max()
+        np.testing.assert_allclose(written.fields[name].values, expected, rtol=0, atol=allowed)
     assert written.fields["U2"].unit == "m"
     mean = outcomes[1]["scalars"]["max_von_mises"]["mean"]
-    np.testing.assert_array_equal(mean, p.scalars["max_von_mises"].mean)
+    np.testing.assert_allclose(mean, p.scalars["max_von_mises"].mean, rtol=MMGP.tolerance)
 
 
 def test_predict_loses_nothing_when_one_case_fails(model, some, tmp_path, capsys):
