@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any, Literal
 
 log = logging.getLogger(__name__)
@@ -13,8 +13,9 @@ Kind = Literal["surrogates", "solvers", "morphings"]
 
 
 @lru_cache(maxsize=8)
-def _installed(kind: Kind) -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
+def _installed(kind: Kind) -> dict[str, Any]:
+    # Entry points; of a class of its own where something has imported importlib_metadata.
+    found: dict[str, Any] = {}
     for point in sorted(entry_points(group=f"fieldcast.{kind}"), key=lambda p: (p.name, p.value)):
         if point.name in found and found[point.name].value != point.value:
             log.warning(
