@@ -55,7 +55,8 @@ def _listed(title: str, manifest: Manifest, statuses: Sequence[str]) -> str:
     ]
     more = count - len(rows)
     note = f"<p>... and {more} more: <code>fieldcast export</code> writes all.</p>" if more else ""
-    return f"<h2>{title}</h2>{html_table(('case', 'status', 'trust', 'reason'), rows)}{note}"
+    table = html_table(("case", "status", "trust", "reason"), rows)
+    return f"<h2>{title}</h2><div class='words'>{table}</div>{note}"
 
 
 def _score(outcome: Outcome) -> str:
@@ -107,10 +108,8 @@ def histogram(name: str, unit: str, values: Sequence[float]) -> str:
         for i, n in enumerate(counts)
         if n
     )
-    said = (
-        f"{edges[0]:.4g} to {edges[-1]:.4g} {unit}, mean {finite.mean():.4g}, median "
-        f"{np.median(finite):.4g}"
-    )
+    span = f"{edges[0]:.4g} to {edges[-1]:.4g} {unit}".strip()
+    said = f"{span}, mean {finite.mean():.4g}, median {np.median(finite):.4g}"
     label = html.escape(name)
     return (
         f"<p><b>{label}</b><br><svg role='img' aria-label='{label}' width='{_WIDTH}' "

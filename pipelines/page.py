@@ -13,7 +13,7 @@ STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}
 td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}
-td:first-child,th:first-child{text-align:left}
+td:first-child,th:first-child,.words td,.words th{text-align:left}
 td{white-space:nowrap}td:last-child{white-space:normal}
 img{max-width:100%}
 .warn{background:#fff3cd;padding:.5em 1em}

@@ -118,7 +118,7 @@ def test_a_plan_keeps_the_budget_and_is_pure():
 @pytest.mark.parametrize("executor", ["local", pytest.param("dask", marks=pytest.mark.slow)])
 def test_a_poisoned_folder_of_forty(executor, model, plate_folder, tmp_path, hook):
     if executor == "dask" and not DASK:
-        pytest.skip("dask.distributed is not installed")
+        pytest.skip("expected dask.distributed, pip install 'fieldcast[cluster]'")
     folder = copies(plate_folder, tmp_path / "in", 34)
     good = (folder / "case_000.vtu").read_bytes()
     (folder / "decoding_segv.vtu").write_bytes(good)
@@ -271,7 +271,7 @@ def test_shards_merge_to_the_whole(model, asked, whole, tmp_path):
 
 def test_dask_gives_the_same(model, asked, whole, tmp_path):
     if not DASK:
-        pytest.skip("dask.distributed is not installed")
+        pytest.skip("expected dask.distributed, pip install 'fieldcast[cluster]'")
     out = tmp_path / "dask"
     with started(model, asked, out, "dask") as process:
         assert process.wait() == 0
