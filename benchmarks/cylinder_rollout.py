@@ -7,8 +7,9 @@ velocity, mirrored copies and runs played faster (of the same Reynolds number) i
 and pressure, of which the inflow and the walls keep their velocity and the outflow its pressure.
 MeshGraphNet is the best of three sizes. Scores leave out nodes whose values are given. "1 step" is
 over every step from its true state, "rollout" over all 125 steps from the first. The mean flow is
-the run's own mean in time, which nobody has before the run. Trained networks are kept in .cache, so
-a run that was stopped goes on.
+the run's own mean in time, which nobody has before the run. Every network is trained for as many
+steps as 15 minutes of two quiet cores hold, by one thread or by both, whichever is faster. Trained
+networks are kept in .cache, so a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from bars import Bar, Clock, arguments, data_folder, finish, say, table
+from budgets import at_once, seconds_per_step
 from scipy.interpolate import CubicSpline
 
 from fieldcast import surrogates
@@ -215,25 +217,36 @@ def messages(depth: int, width: int) -> MeshGraphNet:
     return MeshGraphNet(depth, width, held=HELD, **TRAINING)
 
 
-def trained(step: GraphSurrogate, fold: int, minutes: float, device: str | None) -> Predictor:
-    """A roll-out trained for so long on the runs outside a fold."""
-    own = [k for k in range(8) if k not in FOLDS[fold]]
-    samples = examples(own)
-    step = replace(step, descent=replace(step.descent, device=device))
-    known = hashlib.sha256(f"{code()} {step} {fold} {minutes} {device}".encode()).hexdigest()[:12]
-    path = CACHE / f"rollout_{known}.fieldcast"
+def steps_within(step: GraphSurrogate, minutes: float) -> int:
+    """How many are trained in so long."""
+    samples = examples([k for k in range(8) if k not in FOLDS[0]])
+
+    def measure() -> float:
+        estimate = Rollout(step).estimate(samples)
+        assert estimate is not None
+        return estimate[0] / step.descent.steps
+
+    return max(int(60.0 * minutes / seconds_per_step(measure)), 50)
+
+
+def kept(step: GraphSurrogate, fold: int, minutes: float) -> Path:
+    """Where the trained network is."""
+    known = hashlib.sha256(f"{code()} {step} {fold} {minutes}".encode()).hexdigest()[:12]
+    return CACHE / f"rollout_{known}.fieldcast"
+
+
+def train(step: GraphSurrogate, fold: int, minutes: float, steps: int) -> None:
+    """A roll-out trained for so many steps on the runs outside a fold, where it is not kept."""
+    path = kept(step, fold, minutes)
     if path.exists():
-        return load(path)
-    estimate = Rollout(step).estimate(samples)
-    assert estimate is not None
-    steps = max(int(60.0 * minutes / estimate[0] * step.descent.steps), 50)
+        return
+    samples = examples([k for k in range(8) if k not in FOLDS[fold]])
     descent = replace(step.descent, steps=steps, every=max(steps // 20, 1))
     clock = Clock()
     model = Rollout(replace(step, descent=descent)).fit(samples, validation=(), seed=0)
-    say(f"{steps} steps in {clock() / 60:.1f} minutes")
+    say(f"{type(step).__name__} {step.depth}x{step.width}: {steps} steps in {clock() / 60:.1f} min")
     CACHE.mkdir(exist_ok=True)
     model.save(path)
-    return model
 
 
 def code() -> str:
@@ -250,16 +263,25 @@ def main() -> None:
     recipes: dict[str, GraphSurrogate] = {"graph transformer": transformer()}
     sizes = list(MESSAGES.items())[: 1 if given.quick else None]
     recipes |= {name: messages(*size) for name, size in sizes}
+    recipes = {k: placed(step, given.device) for k, step in recipes.items()}
+    clock, tasks = Clock(), []
+    for step in recipes.values():
+        if not all(kept(step, fold, minutes).exists() for fold in folds):
+            steps = steps_within(step, minutes)
+            tasks += [(step, fold, minutes, steps) for fold in folds]
+    at_once(train, tasks, given.device)
     found: dict[str, list[Scores]] = {}
-    spent: dict[str, float] = {}
-    for name, recipe in recipes.items():
-        clock = Clock()
+    for name, step in recipes.items():
         for fold in folds:
-            model = trained(recipe, fold, minutes, given.device)
+            model = load(kept(step, fold, minutes))
             found.setdefault(name, []).extend(scores(r, model) for r in runs(FOLDS[fold]))
-        spent[name] = clock()
         say(f"{name}: rollout {rms([s.rolled for s in found[name]]):.4f} m/s")
-    report(given, found, sum(spent.values()))
+    report(given, found, clock())
+
+
+def placed(step: GraphSurrogate, device: str | None) -> GraphSurrogate:
+    """Trained there."""
+    return replace(step, descent=replace(step.descent, device=device))
 
 
 def report(given: argparse.Namespace, found: dict[str, list[Scores]], seconds: float) -> None:
