@@ -4,6 +4,7 @@ does not depend on its neighbours."""
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from .folder import (
     find_cases,
     folder_beside,
     in_time,
+    is_list,
     question_in,
     settings_of,
     shared_parts,
@@ -26,6 +28,9 @@ from .sample import Case
 from .tables import Table, read_tables, row_of
 
 _CHUNK = 2**20
+# What stands between the names of files in lists: XDMF has `data.h5:/path`.
+_WORDS = re.compile(r"[\s\"'<>=,;:]+")
+_FILE = re.compile(r"[^*?]{1,200}\.\w+")
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,37 @@ def folder_tables(path: Path) -> dict[str, Table]:
 
 
 def paths_of(files: CaseFiles) -> tuple[Path, ...]:
-    """All files of a case, the main mesh first."""
-    return (files.mesh, *files.later, *files.parts.values(), *files.scalars)
+    """All files of a case, the main mesh first, with those that a list such as a PVD names."""
+    meshes = (files.mesh, *files.later, *files.parts.values())
+    named = [other for path in meshes for other in named_in(path)]
+    return tuple(dict.fromkeys((*meshes, *named, *files.scalars)))
+
+
+def named_in(path: Path) -> list[Path]:
+    """The files that a list such as a PVD, XDMF or EnSight case names, and what these name."""
+    found: dict[Path, None] = {}
+    waiting = [path]
+    while waiting:
+        there = waiting.pop()
+        if not (is_list(there) and there.is_file()):
+            continue
+        words = set(_WORDS.split(there.read_text(errors="replace")))
+        # EnSight writes the numbers of times as stars.
+        named = [p for w in words if w for p in _there(there.parent, w)]
+        new = sorted(p for p in named if p not in found and p != path)
+        found |= dict.fromkeys(new)
+        waiting += new
+    return sorted(found)
+
+
+def _there(folder: Path, word: str) -> list[Path]:
+    """Files of a name as a list gives it."""
+    if "**" in word:
+        return [p for p in folder.glob(word.replace("*", "[0-9]")) if p.is_file()]
+    if not _FILE.fullmatch(word):
+        return []
+    found = folder / word
+    return [found] if found.is_file() else []
 
 
 def stamp_of(files: CaseFiles, tables: Mapping[str, Table]) -> tuple[int, str]:
@@ -115,8 +149,7 @@ def _text(row: Table) -> str:
 
 
 def content_key(files: CaseFiles, tables: Mapping[str, Table], context: str) -> str:
-    """sha256 of what a case's files and its row in the tables hold, and of `context`. Files that
-    a list such as a PVD names are not among them."""
+    """sha256 of what a case's files and its row in the tables hold, and of `context`."""
     found = hashlib.sha256(f"{context} {files.name} {_row(files, tables)}".encode())
     for path in paths_of(files):
         found.update(f" {path.name} ".encode())

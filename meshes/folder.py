@@ -136,12 +136,13 @@ def _meshes_in(folder: Path, pattern: str) -> list[Path]:
     if pattern:
         return [p for p in files if fnmatch(p.name, pattern)]
     meshes = [p for p in files if p.suffix.lower() in MESH_SUFFIXES]
-    listed = "\n".join(
-        p.read_text(errors="replace")
-        for p in meshes
-        if p.suffix.lower() in _LISTS and p.stat().st_size < _LARGEST_LIST
-    )
+    listed = "\n".join(p.read_text(errors="replace") for p in meshes if is_list(p))
     return [p for p in meshes if p.name not in listed] if listed else meshes
+
+
+def is_list(path: Path) -> bool:
+    """Whether it is a small file that names others."""
+    return path.suffix.lower() in _LISTS and path.is_file() and path.stat().st_size < _LARGEST_LIST
 
 
 def _no_files_in(folder: Path, pattern: str, taken: set[str]) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import FATAL, SOME_FAILED, FolderPath, Json, ModelPath, say
+from .options import FATAL, SOME_FAILED, Json, say
 
 if TYPE_CHECKING:
     from .predicting import Batch
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 _SHOWN = 50
 _GIB = 2**30
-AnswersPath = Annotated[Path, typer.Argument(help="Folder that predict has written to.")]
+AnswersPlace = Annotated[str, typer.Argument(help="Folder or URL that predict has written to.")]
 
 
 def predict(
-    model: ModelPath,
-    folder: FolderPath,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the answers.")],
+    model: Annotated[str, typer.Argument(help="A model that fit has made, or its URL.")],
+    folder: Annotated[
+        str, typer.Argument(help="Folder with cases, or one case; or a URL, such as s3://b/new.")
+    ],
+    out: Annotated[str, typer.Option("-o", "--out", help="Folder for the answers, or a URL.")],
     level: Annotated[
         float, typer.Option(help="Level of the intervals.", min=0.01, max=0.999)
     ] = 0.95,
@@ -42,7 +44,7 @@ def predict(
         typer.Option(help="Part i/n of the folder, i from 0; by default as the scheduler says."),
     ] = None,
     executor: Annotated[
-        str, typer.Option(help="local, dask, or dask:ADDRESS of a scheduler.")
+        str, typer.Option(help="local, dask, ray, or as dask:ADDRESS of a scheduler.")
     ] = "local",
     as_json: Json = False,
 ) -> None:
@@ -61,12 +63,12 @@ def predict(
 
 
 def retry(
-    out: AnswersPath,
+    out: AnswersPlace,
     only: Annotated[
         list[str] | None, typer.Option(help="A status, such as crashed (repeat); default all bad.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="The model, where it is not where it was.")
+        str | None, typer.Option(help="The model, where it is not where it was.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -84,23 +86,32 @@ def retry(
     _told(batch, out, as_json)
 
 
-def merge(out: AnswersPath, as_json: Json = False) -> None:
+def merge(out: AnswersPlace, as_json: Json = False) -> None:
     """Join the manifests of all shards."""
-    from .predicting import finished
+    from .predicting import MANIFEST, finished
     from .shards import merge as merge_shards
+    from .sinks import sink_at
 
-    _told(finished(out, merge_shards(out)), out, as_json)
+    with sink_at(out) as sink:
+        sink.bring()
+        sink.manifest(MANIFEST)
+        batch = finished(sink, merge_shards(sink.path))
+    _told(batch, out, as_json)
 
 
 def export(
-    out: AnswersPath,
+    out: AnswersPlace,
     csv: Annotated[Path, typer.Option(help="The file to write; .parquet with pyarrow.")],
     timings: Annotated[bool, typer.Option("--timings", help="With the seconds they took.")] = False,
 ) -> None:
     """What became of each case, as a table."""
     from .exporting import export_table
+    from .predicting import batch_in
+    from .sinks import sink_at
 
-    typer.echo(f"wrote {export_table(out, csv, timings)} rows to {csv}")
+    with sink_at(out) as sink:
+        count = export_table(batch_in(sink), csv, timings)
+    typer.echo(f"wrote {count} rows to {csv}")
 
 
 def _shard(text: str | None) -> Shard:
@@ -118,7 +129,7 @@ def _shard(text: str | None) -> Shard:
     return shard
 
 
-def _told(batch: Batch, out: Path, as_json: bool) -> None:
+def _told(batch: Batch, out: str, as_json: bool) -> None:
     """Prints what became of the cases, and ends with the code that says whether all is well."""
     from dataclasses import asdict
 

@@ -24,12 +24,12 @@ _WIDTH, _HEIGHT = 360, 120
 _SAMPLED = 100_000
 
 
-def write_batch_report(batch: Batch, path: Path) -> Path:
-    """Write the page; returns its path."""
+def write_batch_report(batch: Batch, path: Path, title: str) -> Path:
+    """Write the page on the batch of that title; returns its path."""
     total = sum(batch.counts.values())
     with Manifest(batch.manifest) as manifest:
         parts = [
-            f"<h1>{html.escape(path.parent.name)}: {total} cases</h1>",
+            f"<h1>{html.escape(title)}: {total} cases</h1>",
             _counted(batch.counts, total),
             _listed("Without an answer", manifest, _BAD),
             _listed("Answered, not to be trusted", manifest, ["flagged"]),

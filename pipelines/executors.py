@@ -8,6 +8,7 @@ worker and is not retried by it for ever. Folders and model must be the same on 
 from __future__ import annotations
 
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -73,14 +74,52 @@ class DaskExecutor(Executor):
         self.client.close()
 
 
+@dataclass(frozen=True)
+class RayExecutor(Executor):
+    """Tasks of Ray, on the cluster that this process is connected to."""
+
+    ray: Any
+    slots_there: int
+
+    @classmethod
+    def connected(cls, address: str) -> RayExecutor:
+        """To a cluster such as ray://head:10001, to one on this machine where none is named."""
+        try:
+            import ray
+        except ImportError:
+            raise ValueError("--executor ray: expected Ray: pip install 'fieldcast[ray]'") from None
+        if address:
+            ray.init(address, logging_level=logging.ERROR)
+        else:
+            ray.init("local", include_dashboard=False, logging_level=logging.ERROR)
+        return cls(ray, max(int(ray.cluster_resources().get("CPU", 1)), 1))
+
+    @property
+    def slots(self) -> int:
+        return self.slots_there
+
+    def map(self, work: Work, orders: Sequence[str]) -> Iterator[str]:
+        task = self.ray.remote(num_cpus=1, max_retries=_RETRIES)(work)
+        waiting = [task.remote(order) for order in orders]
+        while waiting:
+            done, waiting = self.ray.wait(waiting)
+            yield from self.ray.get(done)
+
+    def close(self) -> None:
+        self.ray.shutdown()
+
+
 def executor_called(name: str) -> Executor:
-    """The engine in a text such as "dask" or "dask:tcp://head:8786".
+    """The engine in a text such as "dask", "dask:tcp://head:8786" or "ray:ray://head:10001".
 
     Raises:
         ValueError: no such engine, or one that is not installed.
     """
     kind, _, address = name.partition(":")
-    known: dict[str, Callable[[str], Executor]] = {"dask": DaskExecutor.connected}
+    known: dict[str, Callable[[str], Executor]] = {
+        "dask": DaskExecutor.connected,
+        "ray": RayExecutor.connected,
+    }
     if kind not in known:
         raise ValueError(f"--executor: expected local or {', '.join(known)}, got {name!r}")
     return known[kind](address)

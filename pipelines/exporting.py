@@ -10,25 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from .manifest import Manifest, Outcome, Timings
-from .shards import MANIFEST
 
 _PLAIN = ("case", "status", "output", "message", "trust", "nodes", "key")
 _SECONDS = ("read", "predict", "write")
 _ENDS = ("", "_std", "_lower", "_upper")
 
 
-def export_table(out: Path, path: Path, timings: bool = False) -> int:
-    """Write a row per case of the batch in `out`, in the order of the input; returns how many.
+def export_table(manifest: Path, path: Path, timings: bool = False) -> int:
+    """Write a row per case of a batch, in the order of the input; returns how many.
 
     Scalars are columns of their names with `_std`, `_lower` and `_upper`, series in time as JSON.
     Without `timings` equal batches give equal files.
-
-    Raises:
-        ValueError: no batch there.
     """
-    manifest = out / MANIFEST
-    if not manifest.is_file():
-        raise ValueError(f"{out}: expected a batch, got no {MANIFEST}; merge its shards first")
     with Manifest(manifest) as found:
         names = sorted({name for outcome, _ in found.rows() for name in outcome.scalars or ()})
         head = [*_PLAIN, *(name + end for name in names for end in _ENDS)]

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from fieldcast.meshes.case_reading import (
@@ -32,6 +32,9 @@ from .batch_worker import files_from, files_to
 from .groups import Budget
 from .manifest import DONE, PENDING, Entry, Manifest, Outcome
 from .shards import MANIFEST, Shard
+from .sinks import Sink, sink_at
+from .sources import Source, source_at
+from .stores import file_at, is_remote
 
 if TYPE_CHECKING:
     from fieldcast.meshes import Case, Prediction
@@ -92,10 +95,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch that has ended: its manifest, and how many cases have each status."""
+    """A batch that has ended: its manifest, how many cases have each status, and the folder of
+    answers, which holds the manifest of one elsewhere."""
 
     manifest: Path
     counts: Mapping[str, int]
+    sink: Sink | None = None
 
     @property
     def failed(self) -> int:
@@ -110,39 +115,58 @@ class Batch:
 
 
 def predict_folder(
-    model: Predictor | Path,
-    source: Path,
-    sink: Path,
+    model: Predictor | Path | str,
+    source: Path | str,
+    sink: Path | str,
     *,
     job: Job | None = None,
     shard: Shard | None = None,
     progress: Progress | None = None,
 ) -> Batch:
-    """Answer every case of `source` and write it below `sink`; a case that fails does not stop the
-    others, and what an earlier call with the same model has done is not done again.
+    """Answer every case of `source` and write it below `sink`, paths or URLs such as
+    "s3://bucket/folder"; a case that fails does not stop the others, and what an earlier call with
+    the same model has done is not done again.
 
     Raises:
         ValueError: no case there; a level that the model's intervals do not support.
     """
-    if sink.exists() and not sink.is_dir():
-        raise ValueError(f"expected a folder for the answers, {sink} is a file")
-    if not source.exists() and not source.parent.is_file():
-        raise ValueError(f"expected a folder with cases, {source} does not exist")
-    if sink.resolve() == source.resolve():
+    job, shard = job or Job(), shard or Shard()
+    _check(source, sink, job)
+    with source_at(source) as cases, sink_at(sink) as answers, _saved(model) as (path, name):
+        with _alone(answers.path, shard):
+            run = _Run(path, cases, answers, job, shard, name)
+            return run.done(progress or _quiet)
+
+
+def _check(source: Path | str, sink: Path | str, job: Job) -> None:
+    if job.executor != LOCAL and (is_remote(source) or is_remote(sink)):
+        raise ValueError(
+            f"--executor {job.executor}: expected folders that all machines see, got {source} and "
+            f"{sink}; divide the work by --shard there"
+        )
+    same = [p if is_remote(p) else Path(p).resolve() for p in (source, sink)]
+    if same[0] == same[1]:
         raise ValueError(f"expected another folder for the answers than that of the cases, {sink}")
-    sink = sink.absolute()
-    sink.mkdir(parents=True, exist_ok=True)
-    shard = shard or Shard()
-    with _alone(sink, shard), _saved(model) as path:
-        run = _Run(path.absolute(), source.absolute(), sink, job or Job(), shard)
-        return run.done(progress or _quiet)
+    if not is_remote(source):
+        path = Path(source)
+        if not path.exists() and not path.parent.is_file():
+            raise ValueError(f"expected a folder with cases, {source} does not exist")
+    if not is_remote(sink):
+        path = Path(sink)
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"expected a folder for the answers, {sink} is a file")
+        if not is_remote(source) and path.resolve() == Path(source).resolve():
+            raise ValueError(
+                f"expected another folder for the answers than that of the cases, {sink}"
+            )
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def retry_folder(
-    sink: Path,
+    sink: Path | str,
     statuses: Sequence[str],
     *,
-    model: Path | None = None,
+    model: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Batch:
     """Answer the cases of a batch again that ended with one of `statuses`, as they were asked
@@ -151,17 +175,29 @@ def retry_folder(
     Raises:
         ValueError: no batch there.
     """
-    sink = sink.absolute()
-    path = sink / MANIFEST
+    with sink_at(sink) as answers:
+        path = batch_in(answers)
+        with _alone(answers.path, Shard()):
+            with Manifest(path) as manifest:
+                places = json.loads(manifest.about("places"))
+                job = Job.from_json(manifest.about("job"))
+                manifest.retry(statuses, job.budget)
+            named = model or places["model"]
+            with source_at(places["source"]) as cases, _saved(named) as (found, name):
+                run = _Run(found, cases, answers, job, Shard(), name)
+                return run.done(progress or _quiet)
+
+
+def batch_in(sink: Sink) -> Path:
+    """The manifest of a batch.
+
+    Raises:
+        ValueError: none there.
+    """
+    path = sink.manifest(MANIFEST)
     if not path.is_file():
-        raise ValueError(f"{sink}: expected a batch, got no {MANIFEST}; merge its shards first")
-    with _alone(sink, Shard()):
-        with Manifest(path) as manifest:
-            places = json.loads(manifest.about("places"))
-            job = Job.from_json(manifest.about("job"))
-            manifest.retry(statuses, job.budget)
-        found = model or Path(places["model"])
-        return _Run(found, Path(places["source"]), sink, job, Shard()).done(progress or _quiet)
+        raise ValueError(f"{sink.url}: expected a batch, got no {MANIFEST}; merge its shards first")
+    return path
 
 
 def predict_stream(
@@ -202,15 +238,15 @@ def _groups(cases: Iterable[Case], budget: Budget) -> Iterator[list[Case]]:
         yield group
 
 
-def finished(sink: Path, counts: Mapping[str, int]) -> Batch:
+def finished(sink: Sink, counts: Mapping[str, int]) -> Batch:
     """A batch whose manifest is whole, with its page, and its table where it is not too long."""
     from .batch_report import NAME, write_batch_report
 
-    batch = Batch(sink / MANIFEST, counts)
-    write_batch_report(batch, sink / NAME)
+    batch = Batch(sink.path / MANIFEST, counts, sink)
+    write_batch_report(batch, sink.path / NAME, PurePosixPath(sink.url).name)
     if sum(counts.values()) <= LARGEST_TABLE:
         content = [asdict(outcome) for outcome in batch.outcomes()]
-        replace_file(sink / TABLE, json.dumps(content, indent=1).encode())
+        replace_file(sink.path / TABLE, json.dumps(content, indent=1).encode())
     return batch
 
 
@@ -219,15 +255,17 @@ class _Run:
     """One batch, or one shard of it."""
 
     model: Path
-    source: Path
-    sink: Path
+    source: Source
+    sink: Sink
     job: Job
     shard: Shard
+    named: str
+    """The model as asked for."""
 
     def done(self, progress: Progress) -> Batch:
         """Answers what is not answered yet."""
-        path = self.sink / self.shard.manifest
-        staging = self.sink / _STAGING / self.shard.manifest
+        path = self.sink.manifest(self.shard.manifest)
+        staging = self.sink.path / _STAGING / self.shard.manifest
         try:
             with (
                 Pool(self._hello, self._likely(), self.job.threads) as pool,
@@ -239,15 +277,17 @@ class _Run:
             shutil.rmtree(staging, ignore_errors=True)
             with suppress(OSError):  # other shards still use it
                 staging.parent.rmdir()
-        return Batch(path, counts) if self.shard.count > 1 else finished(self.sink, counts)
+        if self.shard.count > 1:
+            return Batch(path, counts, self.sink)
+        return finished(self.sink, counts)
 
     def _likely(self) -> int:
         """How many workers there will be something to do for, as far as a look at the folder
         tells."""
-        if not self.source.is_dir() or self.job.executor != LOCAL:
+        if not self.source.path.is_dir() or self.job.executor != LOCAL:
             return 1
         slots, cases = self.job.slots, self.job.budget.cases
-        with os.scandir(self.source) as entries:
+        with os.scandir(self.source.path) as entries:
             found = sum(1 for _ in islice(entries, slots * cases * self.shard.count))
         return max(min(found // cases // self.shard.count, slots), 1)
 
@@ -268,7 +308,7 @@ class _Run:
         progress: Progress,
     ) -> None:
         asked = Settings.from_dict(pool.settings(), "the model's settings")
-        files, settings = folder_cases(self.source, asked)
+        files, settings = folder_cases(self.source.path, asked)
         context = self._context(settings)
         self._enter(manifest, files, context)
         del files
@@ -278,8 +318,8 @@ class _Run:
 
         def begin(slot: int) -> Message:
             return {
-                "source": str(self.source),
-                "out": str(self.sink),
+                "source": str(self.source.path),
+                "out": str(self.sink.path),
                 "staging": str(staging / str(slot)),
                 "settings": settings.as_dict(),
                 "context": context,
@@ -288,8 +328,11 @@ class _Run:
             }
 
         tasks = (Task(g, tuple(files for _, files in manifest.group(g))) for g in groups)
-        for rows in self._answers(pool, tasks, begin, max(len(groups), 1)):
+        answers = self._answers(pool, self.source.brought(tasks), begin, max(len(groups), 1))
+        for rows in self.sink.kept(answers):
             manifest.record(rows)
+            self.source.done([outcome.case for outcome, _ in rows])
+            self.sink.save()
             done = min(done + len(rows), total)
             progress("predict", done, total)
 
@@ -320,19 +363,20 @@ class _Run:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _enter(self, manifest: Manifest, files: Sequence[CaseFiles], context: str) -> None:
-        tables = folder_tables(self.source)
+        tables = folder_tables(self.source.path)
         if manifest.about("context") != context:
             manifest.clear()
-        places = json.dumps({"model": str(self.model), "source": str(self.source)})
+        places = json.dumps({"model": self.named, "source": self.source.url})
         manifest.tell(context=context, job=self.job.to_json(), places=places)
         shard = (self.shard.index, self.shard.count)
-        manifest.enter(_entries(files, self.source, tables), self.job.budget, shard)
+        manifest.enter(_entries(files, self.source.path, tables), self.job.budget, shard)
 
         def key(text: str) -> str:
-            return content_key(files_from(text, self.source), tables, context)
+            with self.source.holding(text):
+                return content_key(files_from(text, self.source.path), tables, context)
 
         manifest.changed(key)
-        there = set(os.listdir(self.sink))
+        there = self.sink.names()
         manifest.lost(lambda name: name in there)
 
 
@@ -345,15 +389,17 @@ def _entries(
 
 
 @contextmanager
-def _saved(model: Any) -> Iterator[Path]:
-    """The model as a file."""
-    if isinstance(model, Path):
-        if not model.is_file():
-            raise FileNotFoundError(f"{model}: expected a model that fit has made, got no file")
-        yield model
+def _saved(model: Any) -> Iterator[tuple[Path, str]]:
+    """The model as a file of this machine, and as asked for."""
+    if not isinstance(model, (Path, str)):
+        with tempfile.TemporaryDirectory() as folder:
+            path = model.save(Path(folder) / "model.fieldcast")
+            yield path, str(path)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        yield model.save(Path(folder) / "model.fieldcast")
+    with file_at(model) as path:
+        if not path.is_file():
+            raise FileNotFoundError(f"{model}: expected a model that fit has made, got no file")
+        yield path, str(model if is_remote(model) else path)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from fieldcast.pipelines.shards import Shard, merge, scheduled_shard
 from fieldcast.surrogates import PodRidge, load
 
 # Looked for, not imported: with it comes another importlib.metadata, which plugins would show.
-DASK = importlib.util.find_spec("distributed") is not None
+ENGINES = {"dask": ("distributed", "cluster"), "ray": ("ray", "ray")}
 SMALL = Budget(nodes=20_000, cases=3, window=8)
 # Ends or holds up the process that opens a file of a certain name, as damaged files do: only
 # that which decodes meshes, or only workers where `worker` is said.
@@ -81,7 +81,7 @@ def copies(plate_folder: Path, folder: Path, count: int) -> Path:
 
 def answers(out: Path) -> dict[str, bytes]:
     """Everything that a batch leaves and that must be the same each time."""
-    export_table(out, out / "table.csv")
+    export_table(out / "manifest.sqlite", out / "table.csv")
     kept = {p.name: p.read_bytes() for p in out.iterdir() if p.suffix in (".vtu", ".csv", ".json")}
     odd = {p.name for p in out.iterdir()} - set(kept) - {"manifest.sqlite", "report.html"}
     assert all(name.startswith((".manifest", "manifest.")) for name in odd), odd
@@ -103,6 +103,12 @@ def whole(model: Path, asked: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return answers(out)
 
 
+def _needed(engine: str) -> None:
+    package, extra = ENGINES.get(engine, ("", ""))
+    if package and importlib.util.find_spec(package) is None:
+        pytest.skip(f"expected {package}, pip install 'fieldcast[{extra}]'")
+
+
 def test_a_plan_keeps_the_budget_and_is_pure():
     sizes = [int(s) for s in np.random.default_rng(0).integers(1, 500_000, 100)]
     groups = plan(sizes, SMALL)
@@ -115,10 +121,11 @@ def test_a_plan_keeps_the_budget_and_is_pure():
         assert len({i // SMALL.window for i in rows}) == 1
 
 
-@pytest.mark.parametrize("executor", ["local", pytest.param("dask", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "executor", ["local", *(pytest.param(e, marks=pytest.mark.slow) for e in ("dask", "ray"))]
+)
 def test_a_poisoned_folder_of_forty(executor, model, plate_folder, tmp_path, hook):
-    if executor == "dask" and not DASK:
-        pytest.skip("expected dask.distributed, pip install 'fieldcast[cluster]'")
+    _needed(executor)
     folder = copies(plate_folder, tmp_path / "in", 34)
     good = (folder / "case_000.vtu").read_bytes()
     (folder / "decoding_segv.vtu").write_bytes(good)
@@ -201,9 +208,19 @@ def kept(out: Path, seen: dict[str, int]) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_moments(model, asked, whole, tmp_path):
-    rng = np.random.default_rng(0)
-    for i, moment in enumerate(rng.uniform(0.3, 5.0, 20)):
+def test_killed_at_twenty_moments(model, plate_folder, tmp_path):
+    """Between the first answer and the last, as one run that nobody disturbs has them."""
+    asked = copies(plate_folder, tmp_path / "asked", 60)
+    whole, start = tmp_path / "whole", time.monotonic()
+    first = 0.0
+    with started(model, asked, whole) as process:
+        while process.poll() is None:
+            if not first and list(whole.glob("*.vtu")):
+                first = time.monotonic() - start
+            time.sleep(0.005)
+    last, expected = time.monotonic() - start, answers(whole)
+    rng, between = np.random.default_rng(0), 0
+    for i, moment in enumerate(rng.uniform(0.9 * first, last, 20)):
         out = tmp_path / str(i)
         with started(model, asked, out) as process:
             time.sleep(moment)
@@ -212,9 +229,17 @@ def test_killed_at_twenty_moments(model, asked, whole, tmp_path):
             except ProcessLookupError:  # it was done
                 continue
         seen = kept(out, {}) if (out / "manifest.sqlite").exists() else {}
+        between += 0 < len(seen) < 60
         predict_folder(model, asked, out, job=Job(workers=2, budget=SMALL))
         assert kept(out, seen)
-        assert answers(out) == whole, f"killed after {moment:.2f} s"
+        assert answers(out) == expected, f"killed after {moment:.2f} s"
+    assert between >= 10, "too few were killed amid their work to tell"
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_do_not_matter(workers, model, asked, whole, tmp_path):
+    predict_folder(model, asked, tmp_path, job=Job(workers=workers, budget=SMALL))
+    assert answers(tmp_path) == whole
 
 
 def test_killed_and_resumed_equals_uninterrupted(model, asked, whole, tmp_path):
@@ -252,7 +277,8 @@ def test_the_page_counts_and_names_what_failed(tmp_path):
             Outcome("c2", "crashed", "", "the worker ended"),
         ]
         manifest.record([(row, Timings(1.0)) for row in rows])
-    page = write_batch_report(Batch(tmp_path / "manifest.sqlite", counts), tmp_path / "r.html")
+    batch = Batch(tmp_path / "manifest.sqlite", counts)
+    page = write_batch_report(batch, tmp_path / "r.html", "new")
     text = page.read_text()
     for said in ("3 cases", "beyond &lt;range&gt;", "the worker ended", "<svg", "drag", "1.000"):
         assert said in text
@@ -269,11 +295,11 @@ def test_shards_merge_to_the_whole(model, asked, whole, tmp_path):
     assert answers(out) == whole
 
 
-def test_dask_gives_the_same(model, asked, whole, tmp_path):
-    if not DASK:
-        pytest.skip("expected dask.distributed, pip install 'fieldcast[cluster]'")
-    out = tmp_path / "dask"
-    with started(model, asked, out, "dask") as process:
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_engines_give_the_same(engine, model, asked, whole, tmp_path):
+    _needed(engine)
+    out = tmp_path / engine
+    with started(model, asked, out, engine) as process:
         assert process.wait() == 0
     assert answers(out) == whole
 
