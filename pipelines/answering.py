@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,9 @@ from fieldcast.meshes import Case, Prediction
 from fieldcast.meshes.roles import Settings
 from fieldcast.surrogates.signature import Signature
 from fieldcast.surrogates.surrogate import Predictor
+
+log = logging.getLogger(__name__)
+PRECISIONS = {"bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True)
@@ -24,13 +29,16 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Answering:
-    """A predictor, the `device` it works on, the `level` of intervals, and how many `nodes` it is
-    asked at a time."""
+    """A predictor, the `device` it works on, the `level` of intervals, how many `nodes` it is
+    asked at a time, and the `precision` that networks compute in ("": their own). How far the
+    first answers are from those in full precision is logged."""
 
     predictor: Predictor
     device: str | None
     level: float
     nodes: int
+    precision: str = ""
+    _compared: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def answers(self, cases: Sequence[Case]) -> list[Prediction | Refusal]:
         """One answer per case, in order. Those that the predictor takes are answered together; one
@@ -47,11 +55,36 @@ class Answering:
         if not cases:
             return []
         try:
-            return list(self.predictor.predict(cases, device=self.device, batch=self.nodes))
+            with self._autocast():
+                found = list(self.predictor.predict(cases, device=self.device, batch=self.nodes))
+            if self.precision and self.precision not in self._compared:
+                self._compare(cases, found)
+            return found
         except Exception as error:  # whatever a model stops with is the case's, not the batch's
             if len(cases) == 1:
                 return [_refusal(error)]
         return [answer for case in cases for answer in self._together([case])]
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if not self.precision:
+            return nullcontext()
+        import torch
+
+        kind = torch.device(self.device or "cpu").type
+        return torch.autocast(kind, getattr(torch, PRECISIONS[self.precision]))
+
+    def _compare(self, cases: Sequence[Case], found: Sequence[Prediction]) -> None:
+        """Tells how far answers are from those in full precision."""
+        self._compared.add(self.precision)
+        full = list(self.predictor.predict(cases, device=self.device, batch=self.nodes))
+        off = differences(found, full)
+        if not all(np.isfinite(value) for value in off.values()):
+            raise ValueError(f"--precision {self.precision}: the answers are not finite")
+        told = ", ".join(f"{name} {value:.2g}" for name, value in off.items())
+        log.warning(
+            "%s: the first %d answers differ from those in full precision by (root mean square / "
+            "standard deviation): %s", self.precision, len(cases), told,
+        )  # fmt: skip
 
     def numbers(self, prediction: Prediction) -> dict[str, Any]:
         """The scalars of a prediction as JSON: mean, unit, standard deviation and interval."""
@@ -65,18 +98,41 @@ class Answering:
         return found
 
 
-def answering(predictor: Predictor, device: str | None, level: float, nodes: int) -> Answering:
+def differences(found: Sequence[Prediction], full: Sequence[Prediction]) -> dict[str, float]:
+    """Of each output the root mean square difference over the standard deviation of what it is
+    compared to, over cases, points and components."""
+    off: dict[str, float] = {}
+    for name in full[0].mean:
+        one, other = ([p.mean[name].values for p in some] for some in (found, full))
+        off[name] = _relative(one, other)
+    for name in full[0].scalars:
+        one, other = ([p.scalars[name].mean for p in some] for some in (found, full))
+        off[name] = _relative(one, other)
+    return off
+
+
+def _relative(found: Sequence[np.ndarray], full: Sequence[np.ndarray]) -> float:
+    one, other = (np.concatenate([a.ravel() for a in some]) for some in (found, full))
+    scale = other.std() or np.abs(other).max() or 1.0
+    return float(np.sqrt(np.mean(np.square(one - other))) / scale)
+
+
+def answering(
+    predictor: Predictor, device: str | None, level: float, nodes: int, precision: str = ""
+) -> Answering:
     """Checked before the first case is read.
 
     Raises:
-        ValueError: a level that the model's intervals do not support.
+        ValueError: a level that the model's intervals do not support; an unknown precision.
     """
+    if precision and precision not in PRECISIONS:
+        raise ValueError(f"--precision: expected {' or '.join(PRECISIONS)}, got {precision!r}")
     if level > predictor.largest_level:
         raise ValueError(
             f"expected a level of at most {predictor.largest_level:.3g}, which the simulations of "
             f"this model support, got {level}; ask for a lower one (--level)"
         )
-    return Answering(predictor, device, level, nodes)
+    return Answering(predictor, device, level, nodes, precision)
 
 
 def in_time(case: Case, signature: Signature) -> Case:

@@ -46,6 +46,9 @@ def predict(
     executor: Annotated[
         str, typer.Option(help="local, dask, ray, or as dask:ADDRESS of a scheduler.")
     ] = "local",
+    precision: Annotated[
+        str, typer.Option(help="bf16 or fp16 for networks; what that costs is told.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Answer a folder of cases, each on its own mesh and in its own format; goes on where it
@@ -55,7 +58,8 @@ def predict(
     from .predicting import Job, predict_folder
 
     budget = Budget(nodes=nodes)
-    job = Job(level, device, workers, budget, time_limit, int(memory_limit * _GIB), executor)
+    limits = (time_limit, int(memory_limit * _GIB))
+    job = Job(level, device, workers, budget, *limits, executor, precision)
     part = _shard(shard)
     with Bars() as bars:
         batch = predict_folder(model, folder, out, job=job, shard=part, progress=bars)

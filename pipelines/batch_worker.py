@@ -244,7 +244,8 @@ def _start(told: Message) -> Answering:
 
     # Answers must not depend on how many workers share the machine.
     torch.set_num_threads(1)
-    return answering(load(told["model"]), told["device"], told["level"], told["nodes"])
+    asked = (told["device"], told["level"], told["nodes"], told["precision"])
+    return answering(load(told["model"]), *asked)
 
 
 def _serve(tongue: _Tongue, answering: Answering, place: _Place, orders: queue.Queue[Any]) -> None:

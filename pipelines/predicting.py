@@ -55,7 +55,8 @@ class Job:
     """How a batch is answered: `level` of the intervals, torch `device` (several, one per worker:
     "cuda:0,cuda:1"), how many `workers` (0: one per device or core), and what is answered
     together. Reading a file may take `time_limit` [s] and `memory_limit` [bytes]. `executor`:
-    local, or an engine such as "dask" or "dask:tcp://head:8786"."""
+    local, or an engine such as "dask" or "dask:tcp://head:8786". `precision`: "bf16" or "fp16" for
+    networks on devices that are faster in it."""
 
     level: float = 0.95
     device: str | None = None
@@ -64,6 +65,7 @@ class Job:
     time_limit: float = 60.0
     memory_limit: int = 4 * 2**30
     executor: str = LOCAL
+    precision: str = ""
 
     @property
     def slots(self) -> int:
@@ -215,7 +217,7 @@ def predict_stream(
     from .answering import Refusal, answering
 
     job = job or Job()
-    asked = answering(model, job.devices[0], job.level, job.budget.nodes)
+    asked = answering(model, job.devices[0], job.level, job.budget.nodes, job.precision)
     for group in _groups(cases, job.budget):
         for answer in asked.answers(group):
             if isinstance(answer, Refusal):
@@ -298,6 +300,7 @@ class _Run:
             "device": devices[slot % len(devices)],
             "level": self.job.level,
             "nodes": self.job.budget.nodes,
+            "precision": self.job.precision,
         }
 
     def _answer(
@@ -358,7 +361,8 @@ class _Run:
         """What answers depend on besides their case."""
         with self.model.open("rb") as file:
             model = hashlib.file_digest(file, "sha256").hexdigest()
-        parts = [model, settings.as_dict(), self.job.level, asdict(self.job.budget)]
+        asked = (self.job.level, asdict(self.job.budget), self.job.precision)
+        parts = [model, settings.as_dict(), *asked]
         text = json.dumps([*parts, version("fieldcast")], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

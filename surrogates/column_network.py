@@ -311,7 +311,7 @@ class ColumnPredictor(Predictor):
 
     def answer(self, cases: Cases, device: str | None) -> Predictions:
         net, x = self._placed(cases, device)
-        mean, std = (part.cpu().numpy() for part in moments(net, x))
+        mean, std = (part.float().cpu().numpy() for part in moments(net, x))
         alone = isinstance(self.recipe, ColumnNetwork)
         found = self.reading.answer(cases, mean, None if alone else self.widening * std)
         trust = self.guard.judge(place_of(self.features, cases))

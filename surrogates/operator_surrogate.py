@@ -187,7 +187,7 @@ class OperatorPredictor(Predictor):
             x = torch.as_tensor(np.concatenate(inputs), dtype=torch.float32).to(where)
             with torch.no_grad():
                 found, told = self.net.at_most(v, x, [len(part) for part in inputs], AT_ONCE)
-            values = found[:, self.reading.columns(on)].cpu().numpy().astype(float)
+            values = found[:, self.reading.columns(on)].float().cpu().numpy().astype(float)
             start = 0
             for name in fields_on(self.signature, on):
                 kind = self.signature.fields[name]
@@ -199,7 +199,7 @@ class OperatorPredictor(Predictor):
                 told = self.net.scalars(self.net.branched(v)[1])
         scalars = {}
         if self.reading.scalars is not None:
-            values = self.reading.scalars.inverse(told.cpu().numpy().astype(float))
+            values = self.reading.scalars.inverse(told.float().cpu().numpy().astype(float))
             for k, (name, scalar) in enumerate(self.signature.scalars.items()):
                 scalars[name] = PackedEstimate(values[:, [k]], None, scalar.unit)
         trust = self.guard.judge(place(self.features, cases))
