@@ -1,0 +1,247 @@
+"""Airfoils in two dimensions by XFOIL: panels, and boundary layers by integral equations with
+transition by e^n (Drela, doi:10.1007/978-3-642-84010-4_1)."""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar
+from fieldcast.meshes.sample import scalars_of
+
+from .airfoils import Curve, around, naca
+from .command import Command, Step
+from .solver import Range, Solver, SolverFailed, parameter_values
+
+# As packaged by Debian it stops at the first division by zero, which it means to survive.
+_NO_TRAPS = "void _gfortran_set_fpe(int options) { (void)options; }\n"
+_STEP = 0.5
+"""Angles are approached from 0 in steps of so much [deg], each from the one before."""
+_TABLE = re.compile(r"^[\s-]*-{5,}[\s-]*$", re.MULTILINE)
+SHAPE = {
+    "camber": Range(0.0, 0.06),
+    "position": Range(0.2, 0.6),
+    "thickness": Range(0.08, 0.18),
+}
+"""Of NACA's four digits, in chords."""
+
+
+@dataclass(frozen=True)
+class Panels(Command):
+    """A closed curve as `fieldcast.solvers.airfoils` makes them, as so many `panels`; the answer
+    is on its points. Forces are per chord, `alpha` is to the x axis, the moment is about the
+    quarter chord."""
+
+    panels: int = 200
+
+    programs: ClassVar = ("xfoil", "cc")
+    install: ClassVar = "apt-get install xfoil gcc"
+
+    @abstractmethod
+    def script(self, values: Mapping[str, float]) -> Sequence[str]:
+        """What XFOIL is told in its menu OPER.
+
+        Raises:
+            ValueError: values that it cannot be asked for.
+        """
+
+    def write(self, case: Case, folder: Path) -> None:
+        curve, chord, nose = _unit(case)
+        lines = [f"{x:.9f} {y:.9f}" for x, y in ((curve - nose) / chord).tolist()]
+        (folder / "airfoil.dat").write_text("\n".join(["airfoil", *lines]) + "\n")
+        (folder / "no_traps.c").write_text(_NO_TRAPS)
+
+    def steps(self, case: Case, folder: Path) -> Sequence[Step]:
+        values = parameter_values(self, case)
+        panels = f"PPAR\nN {self.panels}\n\n\n"
+        said = [
+            f"PLOP\nG F\n\nLOAD airfoil.dat\n{panels}OPER",
+            *self.script(values),
+            "",
+            "QUIT",
+            "",
+        ]
+        shim = folder / "no_traps.so"
+        return (
+            Step(("cc", "-shared", "-fPIC", "-o", shim.name, "no_traps.c")),
+            Step(("xfoil",), "\n".join(said), {"LD_PRELOAD": str(shim)}),
+        )
+
+
+@dataclass(frozen=True)
+class Xfoil(Panels):
+    """With boundary layers: Reynolds number of the chord, Mach number, and `n_crit`, the logarithm
+    of the amplification at which flow turns turbulent (9: a usual wind tunnel). `trip` is where it
+    is made to at the latest, in chords, above and below.
+
+    Fields: pressure coefficient `cp` and friction coefficient `cf`. Scalars: `cl`, `cd`, `cm` and
+    where flow turns turbulent.
+    """
+
+    trip: tuple[float, float] = (1.0, 1.0)
+    iterations: int = 200
+
+    parameters: ClassVar = {"alpha": "deg", "reynolds": "", "mach": "", "n_crit": ""}
+    outputs: ClassVar = {
+        "cp": "",
+        "cf": "",
+        "cl": "",
+        "cd": "",
+        "cm": "",
+        "transition_upper": "",
+        "transition_lower": "",
+    }
+    space: ClassVar = {
+        **SHAPE,
+        "alpha": Range(-4.0, 10.0, "deg"),
+        "reynolds": Range(5e5, 1e7, "", logarithmic=True),
+        "mach": Range(0.0, 0.0),
+        "n_crit": Range(9.0, 9.0),
+    }
+
+    def example(self) -> Case:
+        values = {"alpha": 4.0, "reynolds": 1e6, "mach": 0.0, "n_crit": 9.0}
+        return self.case({"camber": 0.02, "position": 0.4, "thickness": 0.12, **values}, "naca2412")
+
+    def case(self, values: Mapping[str, float], name: str = "") -> Case:
+        return section_case(self, values, name)
+
+    def script(self, values: Mapping[str, float]) -> Sequence[str]:
+        if not (values["reynolds"] > 0 and 0 <= values["mach"] < 1 and values["n_crit"] > 0):
+            raise ValueError(
+                "expected positive reynolds and n_crit and a subsonic mach, got "
+                f"{values['reynolds']}, {values['n_crit']}, {values['mach']}"
+            )
+        return [
+            f"VISC {values['reynolds']:.9g}",
+            f"MACH {values['mach']:.9g}",
+            f"ITER {self.iterations}",
+            f"VPAR\nN {values['n_crit']:.9g}\nXTR {self.trip[0]:.9g} {self.trip[1]:.9g}\n",
+            *_accumulated(values["alpha"]),
+        ]
+
+    def read(self, case: Case, folder: Path) -> Sample:
+        alpha = parameter_values(self, case)["alpha"]
+        cl, cd, _, cm, upper, lower = _polar(folder, alpha)[:6]
+        share, layer, cp = _surface(folder)
+        fields = {"cp": _on_points(case, share, cp), "cf": _on_points(case, share, layer[:, 6])}
+        scalars = {"cl": cl, "cd": cd, "cm": cm}
+        scalars |= {"transition_upper": upper, "transition_lower": lower}
+        return Sample(case, fields, scalars_of(scalars))
+
+
+@dataclass(frozen=True)
+class InviscidXfoil(Panels):
+    """Without friction: pressure coefficient `cp`, `cl` and `cm`."""
+
+    parameters: ClassVar = {"alpha": "deg", "mach": ""}
+    outputs: ClassVar = {"cp": "", "cl": "", "cm": ""}
+    space: ClassVar = {**SHAPE, "alpha": Range(-8.0, 12.0, "deg"), "mach": Range(0.0, 0.0)}
+
+    def example(self) -> Case:
+        values = {"camber": 0.02, "position": 0.4, "thickness": 0.12, "alpha": 4.0, "mach": 0.0}
+        return self.case(values, "naca2412")
+
+    def case(self, values: Mapping[str, float], name: str = "") -> Case:
+        return section_case(self, values, name)
+
+    def script(self, values: Mapping[str, float]) -> Sequence[str]:
+        if not 0 <= values["mach"] < 1:
+            raise ValueError(f"expected a subsonic mach, got {values['mach']}")
+        return [f"MACH {values['mach']:.9g}", *_accumulated(values["alpha"])]
+
+    def read(self, case: Case, folder: Path) -> Sample:
+        cl, _, _, cm = _polar(folder, parameter_values(self, case)["alpha"])[:4]
+        share, _, cp = _surface(folder)
+        return Sample(case, {"cp": _on_points(case, share, cp)}, scalars_of({"cl": cl, "cm": cm}))
+
+
+def section_case(solver: Solver, values: Mapping[str, float], name: str = "") -> Case:
+    """A section of NACA's four digits, asked for the parameters of a solver."""
+    mesh = naca(*(values[k] for k in SHAPE))
+    units = solver.parameters
+    return Case(mesh, {k: Scalar(np.array([values[k]]), u) for k, u in units.items()}, name=name)
+
+
+def polar(
+    solver: Panels, mesh: Mesh, alphas: Sequence[float], **others: float
+) -> list[Sample | SolverFailed]:
+    """An airfoil at angles [deg] and `others`, the further parameters; points that have no answer
+    are there as the reason why."""
+    found: list[Sample | SolverFailed] = []
+    for alpha in alphas:
+        try:
+            found.append(solver.solve(Case(mesh, scalars_of({"alpha": alpha, **others}))))
+        except SolverFailed as error:
+            found.append(error)
+    return found
+
+
+def _accumulated(alpha: float) -> list[str]:
+    """Up to the angle, and what is told of it."""
+    count = max(math.ceil(abs(alpha) / _STEP), 1)
+    angles = alpha * np.arange(count + 1) / count if alpha else np.zeros(1)
+    told = ["CPWR cp.txt", "DUMP layer.txt", "PACC"]
+    return ["PACC\npolar.txt\n", *(f"ALFA {a:.6f}" for a in angles.tolist()), *told]
+
+
+def _unit(case: Case) -> tuple[Curve, float, Float[np.ndarray, " 2"]]:
+    """(curve, chord, nose) of an airfoil."""
+    curve = case.mesh.points[around(case.mesh)]
+    nose = curve[curve[:, 0].argmin()]
+    return curve, float(np.ptp(curve[:, 0])), nose
+
+
+def _polar(folder: Path, alpha: float) -> Float[np.ndarray, " column"]:
+    """CL, CD, CDp, CM, and where flow turns turbulent, at an angle."""
+    text = (folder / "polar.txt").read_text()
+    rows = [line.split() for line in _TABLE.split(text)[-1].splitlines() if line.strip()]
+    if not rows or abs(float(rows[-1][0]) - alpha) > 1e-3:
+        raise SolverFailed(
+            f"expected the boundary layers at {alpha:g} deg to converge, they did not; a smaller "
+            "angle, more iterations, or other panels",
+            "convergence",
+        )
+    return np.array(rows[-1][1:], dtype=float)
+
+
+def _surface(
+    folder: Path,
+) -> tuple[
+    Float[np.ndarray, " node"], Float[np.ndarray, "node column"], Float[np.ndarray, " node"]
+]:
+    """(share, layer, cp): shares of the way around the airfoil at XFOIL's own nodes, its table of
+    boundary layers there, and the pressure coefficients."""
+    cp = np.loadtxt(folder / "cp.txt")[:, -1]
+    lines = (folder / "layer.txt").read_text().splitlines()
+    rows = [line.split() for line in lines if not line.lstrip().startswith("#")][: len(cp)]
+    layer = np.array([[float(w) for w in row[:7]] for row in rows])
+    if layer.shape != (len(cp), 7) or not (np.isfinite(layer).all() and np.isfinite(cp).all()):
+        raise SolverFailed(f"expected {len(cp)} finite rows of boundary layers", "read")
+    return _share(layer[:, 1:3]), layer, cp
+
+
+def _share(curve: Curve) -> Float[np.ndarray, " point"]:
+    """Of the way around, up to the nose and from there on, so that both meet there: 0, 1, 2."""
+    length = np.r_[0.0, np.linalg.norm(np.diff(curve, axis=0), axis=1).cumsum()]
+    nose = length[curve[:, 0].argmin()]
+    return np.where(length <= nose, length / nose, 1 + (length - nose) / (length[-1] - nose))
+
+
+def _on_points(case: Case, share: Float[np.ndarray, " node"], values: np.ndarray) -> Field:
+    """Values at XFOIL's nodes, on the points of the case; the mean at a sharp trailing edge."""
+    ids = around(case.mesh)
+    spread = np.interp(_share(case.mesh.points[ids]), share, values)
+    if ids[0] == ids[-1]:
+        spread[0] = spread[-1] = 0.5 * (spread[0] + spread[-1])
+    found = np.empty(len(case.mesh.points))
+    found[ids] = spread
+    return Field.steady(found)
