@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import queue
 import subprocess
@@ -51,12 +52,30 @@ class Task:
         return [replace(self, cases=(case,)) for case in self.cases]
 
 
+Patience = Callable[[Task], float]
+"""How many seconds a task may take."""
+
+
+def reading_patience(time_limit: float) -> Patience:
+    """Of tasks whose files may take so many seconds each to be read; answering them may take as
+    long as ten more."""
+    return lambda task: time_limit * (len(task.cases) + _ANSWER_FILES)
+
+
+def _no_end(task: Task) -> float:
+    return math.inf
+
+
 class _Worker:
     """A process that answers groups on so many `threads`; its lines come to `events` as (worker,
     message), None at its end."""
 
     def __init__(
-        self, slot: int, threads: int, events: queue.Queue[tuple[_Worker, Message | None]]
+        self,
+        slot: int,
+        threads: int,
+        module: str,
+        events: queue.Queue[tuple[_Worker, Message | None]],
     ) -> None:
         self.slot = slot
         self.held: deque[Task] = deque()
@@ -66,7 +85,7 @@ class _Worker:
         limits = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
         limits[THREADS] = str(threads)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__package__}.batch_worker"],
+            [sys.executable, "-P", "-m", f"{__package__}.{module}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -107,11 +126,11 @@ class _Worker:
         self._since = time.monotonic()
         return self.held.popleft()
 
-    def check(self, seconds: float) -> None:
-        """Kills the process when its task takes too long, at `seconds` per file."""
+    def check(self, patience: Patience) -> None:
+        """Kills the process when its task takes too long."""
         if not self.held or self.late:
             return
-        if time.monotonic() - self._since > seconds * (len(self.held[0].cases) + _ANSWER_FILES):
+        if time.monotonic() - self._since > patience(self.held[0]):
             self.late = True
             self._process.kill()
 
@@ -137,11 +156,19 @@ class Pool:
     """Workers that answer groups; a context manager. One that dies is replaced.
 
     `hello` is the first message to a worker of a slot, which loads the model; `first` so many are
-    started before it is known how much there is to do. Each works on so many `threads`.
+    started before it is known how much there is to do. Each works on so many `threads`, and runs a
+    `module` of this package.
     """
 
-    def __init__(self, hello: Callable[[int], Message], first: int = 1, threads: int = 1) -> None:
+    def __init__(
+        self,
+        hello: Callable[[int], Message],
+        first: int = 1,
+        threads: int = 1,
+        module: str = "batch_worker",
+    ) -> None:
         self._hello, self._first, self._threads = hello, first, threads
+        self._module = module
         self._events: queue.Queue[tuple[_Worker, Message | None]] = queue.Queue()
         self._workers: dict[int, _Worker] = {}
         self._begin: Callable[[int], Message] | None = None
@@ -179,10 +206,10 @@ class Pool:
         tasks: Iterable[Task],
         begin: Callable[[int], Message],
         workers: int,
-        time_limit: float,
+        patience: Patience,
     ) -> Iterator[Rows]:
         """The rows of group after group, as they are done. `begin` is the second message to the
-        worker of a slot, `time_limit` [s] holds for reading a file.
+        worker of a slot.
 
         Raises:
             ValueError: what no case is to blame for: no room on the disk, no model.
@@ -194,7 +221,7 @@ class Pool:
             self._start(slot)
         waiting, rest = deque[Task](), iter(tasks)
         while self._feed(waiting, rest):
-            worker, message = self._heard(time_limit)
+            worker, message = self._heard(patience)
             if message is None:
                 rows = self._buried(worker, waiting)
             elif "done" in message:
@@ -206,7 +233,7 @@ class Pool:
                 yield rows
 
     def _start(self, slot: int) -> None:
-        worker = _Worker(slot, self._threads, self._events)
+        worker = _Worker(slot, self._threads, self._module, self._events)
         self._workers[slot] = worker
         worker.tell(self._hello(slot))
         if self._begin:
@@ -224,14 +251,14 @@ class Pool:
                 return True
             min(free, key=lambda w: len(w.held)).give(waiting.popleft())
 
-    def _heard(self, time_limit: float | None) -> tuple[_Worker, Message | None]:
+    def _heard(self, patience: Patience | None) -> tuple[_Worker, Message | None]:
         """The next event, what is no row dealt with."""
         while True:
             try:
                 worker, message = self._events.get(timeout=_TICK_S)
             except queue.Empty:
-                for worker in self._workers.values() if time_limit is not None else ():
-                    worker.check(time_limit or 0.0)
+                for worker in self._workers.values() if patience else ():
+                    worker.check(patience or _no_end)
                 continue
             if message is None and not worker.ready:
                 code, said = worker.close()

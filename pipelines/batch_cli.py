@@ -60,10 +60,10 @@ def predict(
     budget = Budget(nodes=nodes)
     limits = (time_limit, int(memory_limit * _GIB))
     job = Job(level, device, workers, budget, *limits, executor, precision)
-    part = _shard(shard)
+    part = given_shard(shard)
     with Bars() as bars:
         batch = predict_folder(model, folder, out, job=job, shard=part, progress=bars)
-    _told(batch, out, as_json)
+    tell_batch(batch, out, as_json)
 
 
 def retry(
@@ -87,7 +87,7 @@ def retry(
     chosen = only or [status for status in STATUSES if status not in DONE]
     with Bars() as bars:
         batch = retry_folder(out, chosen, model=model, progress=bars)
-    _told(batch, out, as_json)
+    tell_batch(batch, out, as_json)
 
 
 def merge(out: AnswersPlace, as_json: Json = False) -> None:
@@ -100,7 +100,7 @@ def merge(out: AnswersPlace, as_json: Json = False) -> None:
         sink.bring()
         sink.manifest(MANIFEST)
         batch = finished(sink, merge_shards(sink.path))
-    _told(batch, out, as_json)
+    tell_batch(batch, out, as_json)
 
 
 def export(
@@ -118,7 +118,7 @@ def export(
     typer.echo(f"wrote {count} rows to {csv}")
 
 
-def _shard(text: str | None) -> Shard:
+def given_shard(text: str | None) -> Shard:
     """As asked for, else as the scheduler says, which is told."""
     from .shards import Shard, scheduled_shard
 
@@ -133,7 +133,7 @@ def _shard(text: str | None) -> Shard:
     return shard
 
 
-def _told(batch: Batch, out: str, as_json: bool) -> None:
+def tell_batch(batch: Batch, out: str, as_json: bool) -> None:
     """Prints what became of the cases, and ends with the code that says whether all is well."""
     from dataclasses import asdict
 

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 # What no case is to blame for: the batch stops, and goes on when there is room.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class _Place:
         try:
             output = self._written(files, read, answer, answering.level)
         except (ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise
             for path in self.staging.iterdir():
                 path.unlink()
@@ -198,7 +198,7 @@ def files_from(text: str, source: Path) -> CaseFiles:
     )
 
 
-class _Tongue:
+class Tongue:
     """Lines of JSON to the supervisor; any thread may speak."""
 
     def __init__(self, out: TextIO) -> None:
@@ -210,10 +210,10 @@ class _Tongue:
             self._out.flush()
 
 
-class _Notes(logging.Handler):
+class Notes(logging.Handler):
     """What is said aloud here is said aloud by the supervisor."""
 
-    def __init__(self, tongue: _Tongue) -> None:
+    def __init__(self, tongue: Tongue) -> None:
         super().__init__(logging.WARNING)
         self._tongue = tongue
 
@@ -221,12 +221,12 @@ class _Notes(logging.Handler):
         self._tongue.say(note=record.getMessage())
 
 
-def _guarded(tongue: _Tongue, work: Callable[[], None]) -> None:
+def guarded(tongue: Tongue, work: Callable[[], None]) -> None:
     """What nothing foresaw ends the whole process: the supervisor sees it and goes on."""
     try:
         work()
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             tongue.say(fatal=str(error))
         traceback.print_exc()
         os._exit(1)
@@ -248,7 +248,7 @@ def _start(told: Message) -> Answering:
     return answering(load(told["model"]), *asked)
 
 
-def _serve(tongue: _Tongue, answering: Answering, place: _Place, orders: queue.Queue[Any]) -> None:
+def _serve(tongue: Tongue, answering: Answering, place: _Place, orders: queue.Queue[Any]) -> None:
     read: queue.Queue[_Work] = queue.Queue(1)
     done: queue.Queue[_Answered] = queue.Queue(1)
 
@@ -263,7 +263,7 @@ def _serve(tongue: _Tongue, answering: Answering, place: _Place, orders: queue.Q
             tongue.say(done=answered.work.number, rows=rows)
 
     for work in (reading, writing):
-        threading.Thread(target=_guarded, args=(tongue, work), daemon=True).start()
+        threading.Thread(target=guarded, args=(tongue, work), daemon=True).start()
     while True:
         group = read.get()
         start = time.perf_counter()
@@ -272,23 +272,30 @@ def _serve(tongue: _Tongue, answering: Answering, place: _Place, orders: queue.Q
         done.put(_Answered(group, answers, (time.perf_counter() - start) / max(len(cases), 1)))
 
 
-def _listen(orders: queue.Queue[Any]) -> None:
+def listen(orders: queue.Queue[Any]) -> None:
+    """What comes by standard input; the process ends with it."""
     for line in sys.stdin:
         orders.put(json.loads(line))
     os._exit(0)
 
 
-def main() -> None:
-    """Keeps the real standard output for answers; whatever libraries print goes to standard
-    error."""
+def begun() -> tuple[Tongue, queue.Queue[Any]]:
+    """A worker's ears and mouth. The real standard output is kept for answers; whatever libraries
+    print goes to standard error."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     # Ctrl-C reaches the whole group of processes; the supervisor decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    tongue = _Tongue(out)
-    logging.getLogger("fieldcast").addHandler(_Notes(tongue))
-    orders: queue.Queue[Mapping[str, Any]] = queue.Queue()
-    threading.Thread(target=_guarded, args=(tongue, lambda: _listen(orders)), daemon=True).start()
+    tongue = Tongue(out)
+    logging.getLogger("fieldcast").addHandler(Notes(tongue))
+    orders: queue.Queue[Any] = queue.Queue()
+    threading.Thread(target=guarded, args=(tongue, lambda: listen(orders)), daemon=True).start()
+    return tongue, orders
+
+
+def main() -> None:
+    """Answers what it is told until its input ends."""
+    tongue, orders = begun()
 
     def work() -> None:
         from .answering import asked_settings
@@ -301,7 +308,7 @@ def main() -> None:
         tongue.say(ready=asked_settings(answering.predictor).as_dict())
         _serve(tongue, answering, _Place.of(dict(orders.get())), orders)
 
-    _guarded(tongue, work)
+    guarded(tongue, work)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import typer
 
 from .batch_cli import export, merge, predict, retry
 from .climate_cli import climate
+from .generate_cli import generate
 from .options import (
     FATAL,
     INTERRUPTED,
@@ -178,7 +179,7 @@ def fit(
     )
 
 
-for command in (predict, retry, merge, export):
+for command in (predict, retry, merge, export, generate):
     app.command()(command)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .batch import Message, Pool, Rows, Task, row_of
+from .batch import Message, Pool, Rows, Task, reading_patience, row_of
 
 Work = Callable[[str], str]
 _RETRIES = 2
@@ -149,9 +149,10 @@ def answer_order(order: str) -> str:
     told = json.loads(order)
     tasks = [Task(t["group"], tuple(t["cases"])) for t in told["tasks"]]
     found: Rows = []
-    with Pool(lambda slot: told["hello"], 1, told["threads"]) as pool:
+    patience = reading_patience(told["time_limit"])
+    with Pool(lambda slot: told["hello"], 1, told["threads"], told["module"]) as pool:
         pool.settings()
-        for rows in pool.run(tasks, lambda slot: told["begin"], 1, told["time_limit"]):
+        for rows in pool.run(tasks, lambda slot: told["begin"], 1, patience):
             found += rows
     return json.dumps([{"outcome": asdict(o), "timings": asdict(t)} for o, t in found])
 

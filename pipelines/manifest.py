@@ -15,7 +15,7 @@ from .groups import Budget, plan
 
 FORMAT = "1"
 DONE = ("ok", "flagged")
-STATUSES = (*DONE, "invalid-input", "crashed", "timeout", "out-of-memory")
+STATUSES = (*DONE, "invalid-input", "failed", "crashed", "timeout", "out-of-memory")
 PENDING = "pending"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

@@ -13,7 +13,9 @@ import typer
 
 if TYPE_CHECKING:
     from fieldcast.meshes.folder import Folder
+    from fieldcast.meshes.plugins import Kind
     from fieldcast.meshes.roles import Settings
+    from fieldcast.solvers import Solver
     from fieldcast.surrogates.acquisition import Criterion
     from fieldcast.surrogates.surrogate import Surrogate
 
@@ -82,9 +84,18 @@ def make_recipe(name: str, settings: Sequence[str]) -> Surrogate:
     Raises:
         ValueError: no such surrogate or setting, or a value that is not TOML.
     """
+    return _plugin_with("surrogates", name, settings)
+
+
+def make_solver(name: str, settings: Sequence[str]) -> Solver:
+    """The solver called `name`, as `make_recipe`."""
+    return _plugin_with("solvers", name, settings)
+
+
+def _plugin_with(group: Kind, name: str, settings: Sequence[str]) -> Any:
     from fieldcast.meshes.plugins import plugin
 
-    cls = plugin("surrogates", name)
+    cls = plugin(group, name)
     known = [f.name for f in fields(cls)]
     values: dict[str, Any] = {}
     for text in settings:

@@ -27,7 +27,7 @@ from fieldcast.meshes.folder import CaseFiles
 from fieldcast.meshes.roles import Settings
 from fieldcast.meshes.tables import Table
 
-from .batch import Message, Pool, Rows, Task
+from .batch import Message, Pool, Rows, Task, reading_patience
 from .batch_worker import files_from, files_to
 from .groups import Budget
 from .manifest import DONE, PENDING, Entry, Manifest, Outcome
@@ -47,7 +47,7 @@ TABLE = "manifest.json"
 # Beyond so many cases the table as JSON is left out; `fieldcast export` writes it as CSV.
 LARGEST_TABLE = 10_000
 LOCAL = "local"
-_STAGING = ".staging"
+STAGING = ".staging"
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,9 @@ def predict_folder(
     job, shard = job or Job(), shard or Shard()
     _check(source, sink, job)
     with source_at(source) as cases, sink_at(sink) as answers, _saved(model) as (path, name):
-        with _alone(answers.path, shard):
+        with alone(answers.path, shard):
             run = _Run(path, cases, answers, job, shard, name)
-            return run.done(progress or _quiet)
+            return run.done(progress or quiet)
 
 
 def _check(source: Path | str, sink: Path | str, job: Job) -> None:
@@ -179,15 +179,17 @@ def retry_folder(
     """
     with sink_at(sink) as answers:
         path = batch_in(answers)
-        with _alone(answers.path, Shard()):
+        with alone(answers.path, Shard()):
             with Manifest(path) as manifest:
+                if not manifest.about("places"):
+                    raise ValueError(f"{sink}: made by generate; ask it with --again STATUS")
                 places = json.loads(manifest.about("places"))
                 job = Job.from_json(manifest.about("job"))
                 manifest.retry(statuses, job.budget)
             named = model or places["model"]
             with source_at(places["source"]) as cases, _saved(named) as (found, name):
                 run = _Run(found, cases, answers, job, Shard(), name)
-                return run.done(progress or _quiet)
+                return run.done(progress or quiet)
 
 
 def batch_in(sink: Sink) -> Path:
@@ -267,7 +269,7 @@ class _Run:
     def done(self, progress: Progress) -> Batch:
         """Answers what is not answered yet."""
         path = self.sink.manifest(self.shard.manifest)
-        staging = self.sink.path / _STAGING / self.shard.manifest
+        staging = self.sink.path / STAGING / self.shard.manifest
         try:
             with (
                 Pool(self._hello, self._likely(), self.job.threads) as pool,
@@ -344,13 +346,14 @@ class _Run:
     ) -> Iterator[Rows]:
         job = self.job
         if job.executor == LOCAL:
-            yield from pool.run(tasks, begin, min(job.slots, most), job.time_limit)
+            patience = reading_patience(job.time_limit)
+            yield from pool.run(tasks, begin, min(job.slots, most), patience)
             return
         from .executors import answer_order, executor_called, orders_of, rows_in
 
         executor = executor_called(job.executor)
         try:
-            limits = {"threads": 1, "time_limit": job.time_limit}
+            limits = {"threads": 1, "time_limit": job.time_limit, "module": "batch_worker"}
             orders = orders_of(list(tasks), self._hello(0), begin, limits, executor.slots)
             for text in executor.map(answer_order, orders):
                 yield rows_in(text)
@@ -407,7 +410,7 @@ def _saved(model: Any) -> Iterator[tuple[Path, str]]:
 
 
 @contextmanager
-def _alone(sink: Path, shard: Shard) -> Iterator[None]:
+def alone(sink: Path, shard: Shard) -> Iterator[None]:
     """No other process writes the same manifest meanwhile; a lock ends with its process."""
     try:
         import fcntl
@@ -422,5 +425,5 @@ def _alone(sink: Path, shard: Shard) -> Iterator[None]:
         yield
 
 
-def _quiet(stage: str, done: int, total: int) -> None:
+def quiet(stage: str, done: int, total: int) -> None:
     """Progress that nobody sees."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -13,10 +14,12 @@ from fieldcast.meshes.sample import scalars_of
 
 from .plane_strain import Body, Elastic, Law, Response
 from .plate_mesh import plate_mesh
-from .solver import Solver, SolverFailed, parameter_values
+from .solver import Range, Solver, SolverFailed, parameter_values
 from .stress_recovery import Averaged, Patches, Recovery, Sites, von_mises
 
 STRESSES = ("sig11", "sig22", "sig12")
+SIZE = 0.0433
+"""Of edges [m], for some 1,900 points."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,15 @@ class DoubleNotchedPlate(Solver):
         "max_sig22_top": "MPa",
     }
     order: ClassVar[float | None] = 2.0
+    space: ClassVar = {
+        "radius": Range(0.2, 0.8, "m"),
+        "P": Range(-50.0, -40.0, "MPa"),
+        "E": Range(5e4, 1e5, "MPa"),
+        "R0": Range(10.0, 20.0, "MPa"),
+        "K": Range(300.0, 600.0, "MPa"),
+        "C": Range(1000.0, 2000.0, "MPa"),
+        "D": Range(1000.0, 2000.0),
+    }
 
     def __post_init__(self) -> None:
         if self.degree not in (1, 2):
@@ -60,6 +72,11 @@ class DoubleNotchedPlate(Solver):
     def example(self) -> Case:
         values = {"P": -45.0, "E": 7.5e4, "R0": 15.0, "K": 450.0, "C": 1500.0, "D": 1500.0}
         return Case(plate_mesh(0.5, 0.1), scalars_of(values), name="plate_example")
+
+    def case(self, values: Mapping[str, float], name: str = "") -> Case:
+        mesh = plate_mesh(values["radius"], SIZE)
+        numbers = {k: Scalar(np.array([values[k]]), unit) for k, unit in self.parameters.items()}
+        return Case(mesh, numbers, name=name)
 
     def solve(self, case: Case) -> Sample:
         unread = scalars_of(dict.fromkeys(set(self.parameters) - self.law.needs - {"P"}, 0.0))
@@ -239,15 +256,7 @@ def _middles(chain: Float[np.ndarray, "4 edge 2"]) -> Float[np.ndarray, "edge 2"
     return np.einsum("je,jek->ek", weight, chain)
 
 
-RANGES = {
-    "radius": (0.2, 0.8),
-    "P": (-50.0, -40.0),
-    "E": (5e4, 1e5),
-    "R0": (10.0, 20.0),
-    "K": (300.0, 600.0),
-    "C": (1000.0, 2000.0),
-    "D": (1000.0, 2000.0),
-}
+RANGES = {name: (r.low, r.high) for name, r in DoubleNotchedPlate.space.items()}
 
 
 def plate_design(n: int, seed: int, spread: bool = False) -> list[dict[str, float]]:
@@ -263,7 +272,7 @@ def plate_design(n: int, seed: int, spread: bool = False) -> list[dict[str, floa
     return [dict(zip(RANGES, row.tolist(), strict=True)) for row in rows]
 
 
-def plate_cases(n: int, seed: int, size: float = 0.0433) -> list[Case]:
+def plate_cases(n: int, seed: int, size: float = SIZE) -> list[Case]:
     """`plate_design`, meshed in edges of `size` [m]: 0.0433 gives 1,900 points, 0.0195 9,400."""
     cases = []
     for i, row in enumerate(plate_design(n, seed)):

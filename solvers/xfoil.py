@@ -25,6 +25,8 @@ from .solver import Range, Solver, SolverFailed, parameter_values
 _NO_TRAPS = "void _gfortran_set_fpe(int options) { (void)options; }\n"
 _STEP = 0.5
 """Angles are approached from 0 in steps of so much [deg], each from the one before."""
+_NUDGES = (0.1, 0.0, -0.1, 0.0)
+"""And left and come back to [deg], which finds the answer where it has not converged."""
 _TABLE = re.compile(r"^[\s-]*-{5,}[\s-]*$", re.MULTILINE)
 SHAPE = {
     "camber": Range(0.0, 0.06),
@@ -166,7 +168,8 @@ class InviscidXfoil(Panels):
 
 def section_case(solver: Solver, values: Mapping[str, float], name: str = "") -> Case:
     """A section of NACA's four digits, asked for the parameters of a solver."""
-    mesh = naca(*(values[k] for k in SHAPE))
+    camber, position, thickness = (values[k] for k in SHAPE)
+    mesh = naca(camber, position, thickness)
     units = solver.parameters
     return Case(mesh, {k: Scalar(np.array([values[k]]), u) for k, u in units.items()}, name=name)
 
@@ -188,7 +191,8 @@ def polar(
 def _accumulated(alpha: float) -> list[str]:
     """Up to the angle, and what is told of it."""
     count = max(math.ceil(abs(alpha) / _STEP), 1)
-    angles = alpha * np.arange(count + 1) / count if alpha else np.zeros(1)
+    way = alpha * np.arange(count + 1) / count if alpha else np.zeros(1)
+    angles = np.concatenate([way, alpha + np.array(_NUDGES)])
     told = ["CPWR cp.txt", "DUMP layer.txt", "PACC"]
     return ["PACC\npolar.txt\n", *(f"ALFA {a:.6f}" for a in angles.tolist()), *told]
 

@@ -376,7 +376,8 @@ class FieldMapPredictor(Predictor):
             parts = found.split(self.reading.outputs, 2)
             both = zip(PLACES, parts, self.reading.outward, strict=True)
             return [
-                s.inverse(averaged(mesh, y, on).float().cpu().numpy().astype(float)) for on, y, s in both
+                s.inverse(averaged(mesh, y, on).float().cpu().numpy().astype(float))
+                for on, y, s in both
             ]
 
     def split(self, found: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

@@ -364,11 +364,11 @@ def test_a_stream_answers_in_order_and_tells_errors(model, plates):
 
 
 def test_two_batches_do_not_write_into_each_other(model, plate_folder, tmp_path):
-    from fieldcast.pipelines.predicting import _alone
+    from fieldcast.pipelines.predicting import alone
 
     folder = copies(plate_folder, tmp_path / "in", 1)
     (tmp_path / "out").mkdir()
-    with _alone(tmp_path / "out", Shard()), pytest.raises(ValueError, match="another batch"):
+    with alone(tmp_path / "out", Shard()), pytest.raises(ValueError, match="another batch"):
         predict_folder(model, folder, tmp_path / "out")
     with pytest.raises(ValueError, match="another folder"):
         predict_folder(model, folder, folder)
