@@ -20,6 +20,7 @@ from .column_data import ColumnReading, guard_of, place_of
 from .deep_ensemble import DeepEnsemble
 from .features import Features
 from .guard import Guard
+from .placing import placed
 from .pod_network import told
 from .priored import Priored
 from .signature import Signature, describe
@@ -331,7 +332,7 @@ class ColumnPredictor(Predictor):
     def _placed(self, cases: Cases, device: str | None) -> tuple[nn.Module, Tensor]:
         where = torch.device(device or "cpu")
         rows = self.reading.inputs(self.reading.raw_inputs(cases))
-        return self.net.to(where), torch.as_tensor(rows, dtype=torch.float32).to(where)
+        return self.net.to(where), placed(torch.as_tensor(rows, dtype=torch.float32), where)
 
     def state(self) -> State:
         return State.nested(

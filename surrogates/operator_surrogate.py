@@ -26,6 +26,7 @@ from .operator_derivative import Derivative
 from .operator_images import Image
 from .operator_layers import AT_ONCE, OperatorNet
 from .operator_objective import Ends, OperatorObjective, Pack, ends_of
+from .placing import placed
 from .pod_network import told as told_of
 from .sensors import Sensors
 from .signature import Signature, describe
@@ -180,11 +181,12 @@ class OperatorPredictor(Predictor):
     def answer(self, cases: Cases, device: str | None) -> Predictions:
         where = torch.device(device or "cpu")
         self.net.to(where)
-        v = torch.as_tensor(self.reading.branch_inputs(cases), dtype=torch.float32).to(where)
+        v = torch.as_tensor(self.reading.branch_inputs(cases), dtype=torch.float32)
+        v = placed(v, where)
         mean, told = {}, v.new_zeros(len(v), 0)
         for on in places(self.signature):
             inputs = [self.reading.trunk_inputs(cases[i], on) for i in range(len(cases))]
-            x = torch.as_tensor(np.concatenate(inputs), dtype=torch.float32).to(where)
+            x = placed(torch.as_tensor(np.concatenate(inputs), dtype=torch.float32), where)
             with torch.no_grad():
                 found, told = self.net.at_most(v, x, [len(part) for part in inputs], AT_ONCE)
             values = found[:, self.reading.columns(on)].float().cpu().numpy().astype(float)
