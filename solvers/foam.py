@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,11 @@ from jaxtyping import Float, Int
 
 from fieldcast.meshes import Mesh
 
+from .command import Limits, Step
 from .solver import SolverFailed
 
 INSTALL = "apt-get install openfoam (version 1912 of openfoam.com), or load your site's OpenFOAM"
 DEBIAN_HOME = Path("/usr/share/openfoam")
-TOLD = 15
-"""Lines of a log that an error shows."""
 NUMBER = re.compile(rb"nonuniform\s+List<(scalar|vector)>\s*(\d+)\s*\(")
 
 
@@ -159,35 +157,19 @@ def write_mesh(mesh: PolyMesh, folder: Path, kinds: Mapping[str, str]) -> None:
         (home / name).write_text(text)
 
 
+def environment() -> dict[str, str]:
+    """What OpenFOAM's programs need beside the environment of this process."""
+    return {} if "WM_PROJECT_DIR" in os.environ else {"WM_PROJECT_DIR": str(DEBIAN_HOME)}
+
+
 def run(program: str, folder: Path, seconds: float) -> None:
     """Run a program on a case.
 
     Raises:
         SolverFailed: it is not there, fails or takes too long; with the end of its log.
     """
-    if shutil.which(program) is None:
-        raise SolverFailed(f"expected the program {program}, which is not there: {INSTALL}")
-    home = {} if "WM_PROJECT_DIR" in os.environ else {"WM_PROJECT_DIR": str(DEBIAN_HOME)}
-    log = folder / f"log.{program}"
-    with log.open("ab") as out:
-        try:
-            done = subprocess.run(
-                [program, "-case", str(folder)],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **home},
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise SolverFailed(
-                f"expected {program} to end within {seconds:.0f} s, it did not; a coarser mesh or "
-                "more time"
-            ) from error
-    if done.returncode:
-        lines = log.read_text(errors="replace").strip().splitlines()[-TOLD:]
-        end = "\n".join(lines)
-        raise SolverFailed(f"{program} failed with code {done.returncode}:\n{end}")
+    step = Step((program, "-case", str(folder)), "", environment())
+    step.run(folder, Limits(seconds), INSTALL)
 
 
 def times(folder: Path) -> list[Path]:
