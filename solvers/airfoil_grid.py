@@ -11,14 +11,18 @@ from jaxtyping import Float
 from fieldcast.meshes import Mesh
 
 from .airfoils import around, spaced
+from .spacing import growing
 
 REGIONS = ("wall", "far")
 _NEAR, _FAR = 0.05, 5.0
 """Lines leave the airfoil along its normal, and go their way to the far boundary in between
 [chord]."""
+_EVENNESS = 0.5
+"""Of the spacing at the trailing edge: 0 as dense as at the nose, 1 four times the mean."""
 _SMOOTH = 30
-_WAKE = 0.03
-"""The first cells of the wake are so much thicker per length behind the airfoil."""
+_WAKE, _LAST = 0.5, 0.02
+"""The first cells of the wake thicken by this rate [1/chord], up to so much [chord]: faster, and
+their sides would lean."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def c_grid(airfoil: Mesh, size: GridSize) -> Mesh:
     tail, half = 0.5 * (curve[0] + curve[-1]), len(curve) // 2
     gap = np.where(np.arange(len(curve))[:, None] < half, tail - curve[0], tail - curve[-1])
     curve = curve + np.clip(curve[:, :1], 0.0, 1.0) * gap
-    sharp = spaced(curve, 2 * size.side)
+    sharp = spaced(curve, 2 * size.side, _EVENNESS)
     body = sharp.points[around(sharp)][::-1]
     behind = _wake(body, size)
     inner = np.concatenate([behind[::-1], body[1:-1], behind])
@@ -69,7 +73,7 @@ def c_grid(airfoil: Mesh, size: GridSize) -> Mesh:
     return _mesh(points, len(behind))
 
 
-def _wake(body: Float[np.ndarray, "point 2"], size: GridSize) -> Float[np.ndarray, "point 2"]:
+def _wake(body: Float[np.ndarray, "point 2"], size: GridSize) -> Float[np.ndarray, "end 2"]:
     """From the trailing edge straight on, in growing steps that begin as those of the airfoil."""
     first = float(np.linalg.norm(body[-1] - body[-2]))
     share = growing(size.wake, first / size.far)
@@ -77,7 +81,7 @@ def _wake(body: Float[np.ndarray, "point 2"], size: GridSize) -> Float[np.ndarra
 
 
 def _directions(
-    inner: Float[np.ndarray, "point 2"], body: Float[np.ndarray, "point 2"], wake: int
+    inner: Float[np.ndarray, "point 2"], body: Float[np.ndarray, "own 2"], wake: int
 ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
     """Angles in which lines leave, and in which they arrive; both fall from -90 deg of the lower
     wake over -180 at the nose to -270 of the upper one."""
@@ -107,7 +111,8 @@ def _smoothed(values: Float[np.ndarray, " point"], times: int) -> Float[np.ndarr
 
 def _starts(inner: Float[np.ndarray, "point 2"], size: GridSize) -> Float[np.ndarray, " point"]:
     """The thickness of the first cell."""
-    return size.first + _WAKE * np.maximum(inner[:, 0] - 1.0, 0.0)
+    behind = np.maximum(inner[:, 0] - 1.0, 0.0)
+    return size.first * np.exp(np.minimum(_WAKE * behind, np.log(max(_LAST / size.first, 1.0))))
 
 
 def _across(start: Float[np.ndarray, " point"], size: GridSize) -> Float[np.ndarray, "point layer"]:
@@ -137,14 +142,3 @@ def _mesh(points: Float[np.ndarray, "along layer 2"], wake: int) -> Mesh:
     rims["far"] = np.concatenate([ids[:, -1], ids[0], ids[-1]])
     regions = {name: np.unique(place[rim]) for name, rim in rims.items()}
     return Mesh(flat[kept], {"quad": number.reshape(cells.shape)}, regions)
-
-
-def growing(count: int, first: float) -> Float[np.ndarray, " point"]:
-    """From 0 to 1 in so many steps, each longer than the one before by the same ratio."""
-    from scipy.optimize import brentq
-
-    if first * count >= 1:
-        return np.linspace(0.0, 1.0, count + 1)
-    ratio = brentq(lambda r: first * (r**count - 1) / (r - 1) - 1, 1 + 1e-9, 10.0)
-    found = first * (ratio ** np.arange(count + 1) - 1) / (ratio - 1)
-    return found / found[-1]

@@ -146,9 +146,10 @@ def read_airfoil(path: Path, points: int = POINTS) -> Mesh:
     return spaced(found, points)
 
 
-def spaced(curve: Curve, points: int = POINTS) -> Mesh:
+def spaced(curve: Curve, points: int = POINTS, evenness: float = 0.0) -> Mesh:
     """A curve around an airfoil, from trailing edge to trailing edge, moved to chord 1 and spaced
-    anew by cubic splines over its length.
+    anew by cubic splines over its length: densely at the nose and, where `evenness` is 0, at the
+    trailing edge.
 
     Raises:
         ValueError: a curve that isn't one.
@@ -167,10 +168,12 @@ def spaced(curve: Curve, points: int = POINTS) -> Mesh:
     curve = (curve - curve[nose]) @ turn.T / chord
     length = np.r_[0.0, np.linalg.norm(np.diff(curve, axis=0), axis=1).cumsum()]
     spline = CubicSpline(length, curve)
-    share = 0.5 * (1 - np.cos(np.pi * np.linspace(0, 1, points // 2 + 1)))
-    first = spline(length[nose] * share)
+    even = np.linspace(0, 1, points // 2 + 1)
+    dense, open_ = 0.5 * (1 - np.cos(np.pi * even)), 1 - np.cos(np.pi / 2 * even)
+    share = (1 - evenness) * dense + evenness * open_
+    first = spline(length[nose] * (1 - share))
     second = spline(length[nose] + (length[-1] - length[nose]) * share)
-    return closed_curve(first[::-1], second)
+    return closed_curve(first, second)
 
 
 def closed_curve(upper: Curve, lower: Curve) -> Mesh:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +15,8 @@ from fieldcast.meshes.sample import scalars_of
 from fieldcast.meshes.topology import boundary, boundary_cells
 
 from .central_flow import HEAT, CentralFlow, Flow, Start, foam_values, sheet
-from .solver import parameter_values
+from .solver import Range, parameter_values
+from .spacing import growing
 
 PRANDTL = 0.72
 SIDES = ("symmetry", "outflow", "wall", "inflow")
@@ -29,9 +30,19 @@ class InviscidFlow(CentralFlow):
 
     parameters: ClassVar = {"mach": ""}
     outputs: ClassVar = {"rho": "", "u": "", "v": "", "p": ""}
+    space: ClassVar = {
+        "a": Range(0.5, 1.0, "m"),
+        "b": Range(0.5, 1.0, "m"),
+        "mach": Range(3.0, 8.0),
+        "spacing": Range(0.05, 0.05, "m"),
+    }
 
     def example(self) -> Case:
         return semi_ellipse(0.8, 0.8, 3.0, 0.3)
+
+    def case(self, values: Mapping[str, float], name: str = "") -> Case:
+        numbers = (values[k] for k in ("a", "b", "mach", "spacing"))
+        return replace(semi_ellipse(*numbers), name=name)
 
     def flow(self, case: Case) -> Flow:
         mach = _supersonic(case, parameter_values(self, case)["mach"])
@@ -46,9 +57,20 @@ class ViscousFlow(CentralFlow):
     and `peak_heat_flux`."""
 
     parameters: ClassVar = {"mach": "", "reynolds": "", "wall_temperature": ""}
+    space: ClassVar = {
+        "a": Range(0.4, 1.0),
+        "blunt": Range(2.0, 3.0),
+        "mach": Range(4.0, 8.0),
+        "reynolds": Range(1000.0, 4000.0),
+        "wall_temperature": Range(2.0, 2.0),
+    }
 
     def example(self) -> Case:
         return capsule(0.8, 2.4, 5.0, 500.0, layers=(10, 12, 0.05))
+
+    def case(self, values: Mapping[str, float], name: str = "") -> Case:
+        a, blunt, mach, reynolds, wall = (values[k] for k in self.space)
+        return replace(capsule(a, blunt, mach, reynolds, wall), name=name)
 
     def flow(self, case: Case) -> Flow:
         values = parameter_values(self, case)
@@ -171,7 +193,7 @@ def capsule(
         )
     inner = _evenly(_quarter(a, 1.0, blunt), along)
     outer = _evenly(_quarter(a + 1.2, 3.2, 2.0), along)
-    share = _growing(across, first / float(np.linalg.norm(outer - inner, axis=1).min()))
+    share = growing(across, first / float(np.linalg.norm(outer - inner, axis=1).min()))
     points = inner[:, None] + share[None, :, None] * (outer - inner)[:, None]
     parameters = {"a": a, "blunt": blunt, "mach": mach, "reynolds": reynolds}
     return Case(
@@ -194,14 +216,3 @@ def _evenly(curve: Float[np.ndarray, "point 2"], count: int) -> Float[np.ndarray
     arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
     at = np.linspace(0.0, arc[-1], count + 1)
     return np.stack([np.interp(at, arc, column) for column in curve.T], axis=1)
-
-
-def _growing(count: int, first: float) -> Float[np.ndarray, " point"]:
-    """From 0 to 1 in so many steps, each longer than the one before by the same ratio."""
-    from scipy.optimize import brentq
-
-    if first * count >= 1:
-        return np.linspace(0.0, 1.0, count + 1)
-    ratio = brentq(lambda r: first * (r**count - 1) / (r - 1) - 1, 1 + 1e-9, 3.0)
-    found = first * (ratio ** np.arange(count + 1) - 1) / (ratio - 1)
-    return found / found[-1]

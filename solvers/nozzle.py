@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from fieldcast.meshes.sample import scalars_of
 
 from .central_flow import CentralFlow, Flow, Looks, Start, sheet
 from .hypersonic import Wall
-from .solver import parameter_values
+from .solver import Range, parameter_values
 
 LENGTH, THROAT = 4.0, 1.5
 """Of the nozzle, and where its throat is."""
@@ -31,6 +31,10 @@ class NozzleFlow(CentralFlow):
     # Sound goes to and fro between throat and inflow.
     looks: ClassVar = Looks(first=10.0, more=10.0, last=100.0, states=21)
     parameters: ClassVar = {"throat": "", "outlet": ""}
+    space: ClassVar = {"throat": Range(0.4, 0.8), "outlet": Range(0.9, 1.4)}
+
+    def case(self, values: Mapping[str, float], name: str = "") -> Case:
+        return replace(nozzle(values["throat"], values["outlet"]), name=name)
 
     def example(self) -> Case:
         return nozzle(0.6, 1.1, cells=(32, 6))

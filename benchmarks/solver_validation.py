@@ -1,0 +1,265 @@
+"""Solvers against measurements and theory: XFOIL and RANS of NACA 0012 at Re 6e6 beside Ladson's
+tripped wind-tunnel data (NASA TM 4074) and NASA's turbulence modelling resource, and supersonic
+flow beside the pitot formula, Billig's shock stand-off and oblique-shock theory.
+
+RANS is on three grids, the finest of which is scored. Measured points are those of three grits with
+an angle of up to 10 deg; lift is compared where it is above .1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from bars import Bar, Clock, arguments, data_folder, finish, say, table
+from scipy.optimize import brentq
+from solving import all_solved
+
+from fieldcast.meshes import Case, Mesh, Sample
+from fieldcast.meshes.sample import scalars_of
+from fieldcast.solvers import SolverFailed
+from fieldcast.solvers.airfoil_grid import GridSize, c_grid
+from fieldcast.solvers.airfoils import naca_called
+from fieldcast.solvers.hypersonic import InviscidFlow, semi_ellipse
+from fieldcast.solvers.rans import RansAirfoil
+from fieldcast.solvers.xfoil import Xfoil, polar
+
+REYNOLDS, MACH = 6e6, 0.15
+GRITS = (80, 120, 180)
+TRIP = 0.05
+ALPHAS = (0.0, 4.0, 8.0, 10.0)
+GRIDS = (0.5, 0.75, 1.0)
+RESOURCE = {0.0: (0.0, 0.0082), 10.0: (1.09, 0.0123)}
+"""cl and cd by Spalart and Allmaras' model at angles [deg], turbmodels.larc.nasa.gov."""
+CYLINDER_MACH, WEDGE_MACH, WEDGE_DEG = 3.0, 3.0, 15.0
+SPACINGS = (0.05, 0.025)
+
+
+def ladson() -> np.ndarray:
+    """(alpha [deg], cl, cd) of all grits."""
+    folder = data_folder("aero_experiments") / "naca0012_ladson"
+    files = [folder / f"NACA0012_6e6_Ladson_{grit}grit.csv" for grit in GRITS]
+    rows = np.concatenate([np.loadtxt(f, delimiter=",", skiprows=1)[:, :3] for f in files])
+    return rows[(np.abs(rows[:, 0]) <= 10.2) & np.isfinite(rows).all(axis=1)]
+
+
+def beside(alpha: float) -> tuple[float, float]:
+    """Mean cl and cd of the points measured near an angle, cl in proportion to it."""
+    rows = ladson()
+    near = rows[np.abs(np.abs(rows[:, 0]) - alpha) < 0.25]
+    cl = np.abs(near[:, 1]) * alpha / np.abs(near[:, 0])
+    return float(cl.mean()), float(near[:, 2].mean())
+
+
+def forces(sample: Sample) -> tuple[float, float]:
+    """(cl, cd)."""
+    return float(sample.scalars["cl"]), float(sample.scalars["cd"])
+
+
+def xfoil_bars() -> tuple[list[Bar], str]:
+    """XFOIL with transition fixed, beside each measured point; and the manual's section."""
+    clock, solver = Clock(), Xfoil(trip=(TRIP, TRIP))
+    measured = ladson()
+    others = {"reynolds": REYNOLDS, "mach": MACH, "n_crit": 9.0}
+    say(f"XFOIL at {len(measured)} measured angles")
+    found = polar(solver, naca_called("0012", sharp=False), measured[:, 0].tolist(), **others)
+    kept = [i for i, s in enumerate(found) if not isinstance(s, SolverFailed)]
+    told = np.array([forces(s) for s in found if not isinstance(s, SolverFailed)])
+    rows = measured[kept]
+    lifting = np.abs(rows[:, 1]) > 0.1
+    cl = np.abs(told[:, 0] / rows[:, 1] - 1.0)[lifting]
+    cd = np.abs(told[:, 1] / rows[:, 2] - 1.0)
+    [section] = polar(
+        Xfoil(), naca_called("2412", sharp=False), [4.0], reynolds=1e6, mach=0.0, n_crit=9.0
+    )
+    assert not isinstance(section, SolverFailed), section
+    manual = forces(section)
+    n = len(measured)
+    bars = [
+        Bar("XFOIL 0012, cl off by, worst point", float(cl.max()), 0.03, n, clock()),
+        Bar("XFOIL 0012, cl off by, median", float(np.median(cl)), 0.03, n, clock()),
+        Bar("XFOIL 0012, cd off by, worst point", float(cd.max()), 0.10, n, clock()),
+        Bar("XFOIL 0012, cd off by, median", float(np.median(cd)), 0.10, n, clock()),
+        Bar("XFOIL 0012, share without an answer", 1 - len(kept) / n, 0.0, n, clock()),
+        Bar("XFOIL 2412, cl off from 0.7146", abs(manual[0] / 0.7146 - 1), 0.01, 1, clock()),
+        Bar("XFOIL 2412, cd off from 0.0069", abs(manual[1] / 0.0069 - 1), 0.03, 1, clock()),
+    ]
+    lines = [(*row, *answer) for row, answer in zip(rows.tolist(), told.tolist(), strict=True)]
+    lines.sort()
+    return bars, table(("alpha", "cl measured", "cd measured", "cl XFOIL", "cd XFOIL"), lines)
+
+
+def rans_bars(quick: bool) -> tuple[list[Bar], str]:
+    """Spalart and Allmaras' model on several grids."""
+    clock, solver = Clock(), RansAirfoil()
+    grids, alphas = (GRIDS[:1], ALPHAS[::3]) if quick else (GRIDS, ALPHAS)
+    meshes = [c_grid(naca_called("0012"), GridSize().refined(factor)) for factor in grids]
+    asked = [(mesh, alpha) for mesh in meshes for alpha in alphas]
+    cases = [Case(m, scalars_of({"alpha": a, "reynolds": REYNOLDS})) for m, a in asked]
+    say(f"RANS: {len(cases)} cases of up to {meshes[-1].n_cells} cells")
+    answers = [forces(s) for s in all_solved(solver, cases)]
+    found = {(m.n_cells, a): told for (m, a), told in zip(asked, answers, strict=True)}
+    last = {a: found[meshes[-1].n_cells, a] for a in alphas}
+    loose = 2.0 if quick else 1.0
+
+    def bar(name: str, value: float, goal: float) -> Bar:
+        full = goal if quick else None
+        return Bar(f"RANS 0012, {name}", value, loose * goal, 1, clock(), full_goal=full)
+
+    bars = [bar("alpha 0: |cl|", abs(last[0.0][0]), 0.01)]
+    for alpha, (cl, cd) in RESOURCE.items():
+        if cl:
+            bars.append(bar(f"alpha {alpha:g}: cl off", abs(last[alpha][0] / cl - 1), 0.05))
+        bars.append(bar(f"alpha {alpha:g}: cd off", abs(last[alpha][1] / cd - 1), 0.15))
+    for alpha in [a for a in alphas if a in (4.0, 8.0)]:
+        cl, cd = beside(alpha)
+        name = f"alpha {alpha:g}, Ladson"
+        bars.append(bar(f"{name}: cl off", abs(last[alpha][0] / cl - 1), 0.05))
+        bars.append(bar(f"{name}: cd off", abs(last[alpha][1] / cd - 1), 0.15))
+    rows = [(m.n_cells, a, *found[m.n_cells, a]) for m, a in asked]
+    return bars, table(("cells", "alpha", "cl", "cd"), rows)
+
+
+@dataclass(frozen=True)
+class Shock:
+    """Where pressure rises half way."""
+
+    stand_off: float
+    stagnation: float
+
+
+def blunt(spacing: float) -> Case:
+    """A cylinder of radius 1."""
+    return semi_ellipse(1.0, 1.0, CYLINDER_MACH, spacing)
+
+
+def along_stagnation(sample: Sample) -> Shock:
+    """By the cells next to the symmetry line ahead of the body."""
+    mesh, p = sample.case.mesh, sample.fields["p"].values[0, :, 0]
+    middle = mesh.points[mesh.cells["quad"]].mean(axis=1)
+    angle = np.arctan2(middle[:, 1], -middle[:, 0])
+    near = angle < angle.min() + 1e-6
+    order = np.argsort(middle[near, 0])
+    x, p = middle[near, 0][order], p[near][order]
+    half = 0.5 * (p[0] + rankine_hugoniot(CYLINDER_MACH))
+    k = int(np.argmax(p > half))
+    at = x[k - 1] + (half - p[k - 1]) / (p[k] - p[k - 1]) * (x[k] - x[k - 1])
+    # From the last cell to the wall the pressure is level to second order.
+    return Shock(-1.0 - float(at), float(p[-1]))
+
+
+def rankine_hugoniot(mach: float) -> float:
+    """p2 / p1 of a normal shock."""
+    return 1 + 2.8 / 2.4 * (mach**2 - 1)
+
+
+def pitot(mach: float) -> float:
+    """Rayleigh: stagnation pressure behind a normal shock over that of the stream."""
+    a = (2.4**2 * mach**2 / (5.6 * mach**2 - 0.8)) ** 3.5
+    return float(a * (1 - 1.4 + 2.8 * mach**2) / 2.4)
+
+
+def billig(mach: float) -> float:
+    """Stand-off of a cylinder over its radius (doi:10.2514/3.28969)."""
+    return float(0.386 * np.exp(4.67 / mach**2))
+
+
+def wedge(spacing: float) -> Case:
+    """A ramp from x = 0 to 1, with .2 of level wall ahead of it."""
+    x = np.linspace(-0.2, 1.0, max(round(1.2 / spacing), 12) + 1)
+    x[np.abs(x).argmin()] = 0.0
+    floor = np.maximum(x, 0.0) * np.tan(np.radians(WEDGE_DEG))
+    share = np.linspace(0.0, 1.0, max(round(1.0 / spacing), 10) + 1)
+    y = floor[:, None] + share * (1.0 - floor[:, None])
+    points = np.stack([np.broadcast_to(x[:, None], y.shape), y], axis=-1)
+    ids = np.arange(y.size).reshape(y.shape)
+    corners = (ids[:-1, :-1], ids[1:, :-1], ids[1:, 1:], ids[:-1, 1:])
+    cells = np.stack(corners, axis=2).reshape(-1, 4)
+    nose = int(np.flatnonzero(x == 0.0)[0])
+    regions = {
+        "inflow": np.unique(np.concatenate([ids[0], ids[:, -1]])),
+        "outflow": ids[-1],
+        "symmetry": ids[: nose + 1, 0],
+        "wall": ids[nose:, 0],
+    }
+    mesh = Mesh(points.reshape(-1, 2), {"quad": cells}, {k: np.sort(v) for k, v in regions.items()})
+    return Case(mesh, scalars_of({"mach": WEDGE_MACH}))
+
+
+def shock_angle(sample: Sample) -> float:
+    """Of the line through the places where pressure rises half way, [deg]."""
+    mesh, p = sample.case.mesh, sample.fields["p"].values[0, :, 0]
+    middle = mesh.points[mesh.cells["quad"]].mean(axis=1)
+    columns = np.unique(middle[:, 0].round(9))
+    places = []
+    for x in columns[(columns > 0.3) & (columns < 0.9)]:
+        own = np.abs(middle[:, 0] - x) < 1e-6
+        order = np.argsort(-middle[own, 1])
+        y, rise = middle[own, 1][order], p[own][order]
+        half = 0.5 * (1.0 + np.median(rise[rise > 1.5]))
+        k = int(np.argmax(rise > half))
+        share = (half - rise[k - 1]) / (rise[k] - rise[k - 1])
+        places.append((x, y[k - 1] + share * (y[k] - y[k - 1])))
+    slope = np.polyfit(*np.transpose(places), 1)[0]
+    return float(np.degrees(np.arctan(slope)))
+
+
+def weak_shock(mach: float, turning: float) -> float:
+    """theta-beta-M, the weak solution [deg]."""
+
+    def off(beta: float) -> float:
+        s = mach**2 * np.sin(beta) ** 2
+        told = 2 / np.tan(beta) * (s - 1) / (mach**2 * (1.4 + np.cos(2 * beta)) + 2)
+        return float(np.arctan(told) - np.radians(turning))
+
+    return float(np.degrees(brentq(off, np.arcsin(1 / mach) + 1e-6, np.radians(60))))
+
+
+def supersonic_bars(quick: bool) -> tuple[list[Bar], str]:
+    """Cylinder and wedge on two grids each, the finer scored."""
+    clock, solver = Clock(), InviscidFlow()
+    spacings = SPACINGS[:1] if quick else SPACINGS
+    cases = [blunt(h) for h in spacings] + [wedge(0.4 * h) for h in spacings]
+    say(f"supersonic flow: {len(cases)} cases")
+    found = all_solved(solver, cases)
+    shocks = [along_stagnation(s) for s in found[: len(spacings)]]
+    angles = [shock_angle(s) for s in found[len(spacings) :]]
+    away, top = billig(CYLINDER_MACH), pitot(CYLINDER_MACH)
+    beta = weak_shock(WEDGE_MACH, WEDGE_DEG)
+    loose = 2.0 if quick else 1.0
+
+    def bar(name: str, value: float, goal: float) -> Bar:
+        return Bar(name, value, loose * goal, 1, clock(), full_goal=goal if quick else None)
+
+    bars = [
+        bar(
+            "cylinder, Mach 3: stand-off off from Billig",
+            abs(shocks[-1].stand_off / away - 1),
+            0.05,
+        ),
+        bar(
+            "cylinder, Mach 3: stagnation pressure off", abs(shocks[-1].stagnation / top - 1), 0.02
+        ),
+        bar("wedge of 15 deg, Mach 3: shock off, deg", abs(angles[-1] - beta), 0.5),
+    ]
+    rows = [
+        (h, s.stand_off, away, s.stagnation, top, angle, beta)
+        for h, s, angle in zip(spacings, shocks, angles, strict=True)
+    ]
+    head = ("spacing", "stand-off", "Billig", "stagnation", "pitot", "shock angle", "theory")
+    return bars, table(head, rows)
+
+
+def main() -> None:
+    given = arguments(__doc__ or "")
+    parts = {
+        "XFOIL": xfoil_bars(),
+        "RANS": rans_bars(given.quick),
+        "supersonic flow": supersonic_bars(given.quick),
+    }
+    bars = [bar for own, _ in parts.values() for bar in own]
+    finish("solver_validation", given, bars, {name: text for name, (_, text) in parts.items()})
+
+
+if __name__ == "__main__":
+    main()
