@@ -1,5 +1,14 @@
 """Where truth comes from: solvers as plugins."""
 
-from .solver import Solver, SolverFailed
+from .command import Command, Limits, Step
+from .solver import Range, Solver, SolverFailed, parameter_values
 
-__all__ = ["Solver", "SolverFailed"]
+__all__ = [
+    "Command",
+    "Limits",
+    "Range",
+    "Solver",
+    "SolverFailed",
+    "Step",
+    "parameter_values",
+]

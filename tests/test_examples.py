@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldcast.meshes import read_case
+from fieldcast.meshes.folder import read_folder
 from fieldcast.surrogates import load
 
 ROOT = Path(__file__).parents[1]
@@ -43,3 +46,31 @@ def test_a_stored_model_of_each_release_stays_readable():
     lower, upper = p.interval(0.95)
     assert float(lower.scalars["max_von_mises"]) < float(p.scalars["max_von_mises"])
     assert (lower.fields["U2"].values < upper.fields["U2"].values).all()
+
+
+def test_a_solver_of_another_package(tmp_path):
+    """Installed by pip, found by its name, asked for a folder, and put to the contract's tests."""
+    package = ROOT / "examples" / "third_party"
+    copy = shutil.copytree(package, tmp_path / "package")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    target = tmp_path / "site"
+    made = subprocess.run(
+        [*pip, "--target", str(target), str(copy)], capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+    code = "from fieldcast.pipelines.cli import main; main()"
+    options = ["generate", "rod", "-n", "8", "-o", str(tmp_path / "rods"), "--workers", "1"]
+    subprocess.run([sys.executable, "-c", code, *options], env=environment, check=True)
+    assert len(read_folder(tmp_path / "rods").samples) == 8
+    contract = ["--pyargs", "fieldcast.conformance", "-q", "-k", "rod and not surrogate"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *contract, "-p", "no:cacheprovider"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
