@@ -4,27 +4,33 @@ pointwise network and the trivial answers.
 26 RANS airfoils, less the one that has not settled, and 36 plates with one or two elliptical holes.
 Fifths are left out, once each; the settings of the networks were chosen on the first. All learn
 from mirrored copies, too; what answers without a network also without them, and the best counts.
-All networks read the same inputs of a node, learn by the same loop and are given the same time. The
-pointwise network is the transformer without its attention; as it overfits, it also learns for a
-third of the time. Nearest case and mean field of the airfoils are carried by MMGP's morphing, those
-of the plates by interpolation in x/L, y/H. Plates are in units of their nominal stress, the problem
-being linear. MMGP is fitted to all airfoils, to plates apart by their number of holes.
+All networks read the same inputs of a node, learn by the same loop and for as many steps as the
+same time of two quiet cores holds, by one thread or by both, whichever is faster. The pointwise
+network is the transformer without its attention; as it overfits, it also learns for a third of the
+time. Answers of trained networks are kept in .cache, so a run that was stopped goes on. Nearest
+case and mean field of the airfoils are carried by MMGP's morphing, those of the plates by
+interpolation in x/L, y/H. Plates are in units of their nominal stress, the problem being linear.
+MMGP is fitted to all airfoils, to plates apart by their number of holes.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from bars import Bar, Clock, arguments, data_folder, finish, say, table
+from budgets import at_once, seconds_per_step
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from unparametrised import RECIPE, airfoils
 
+from fieldcast import surrogates
 from fieldcast.meshes import Field, Mesh, Prediction, Sample, Samples, Scalar
 from fieldcast.meshes.folder import read_folder
 from fieldcast.meshes.topology import boundary_loops
@@ -55,6 +61,7 @@ NEAR = 1e-4
 """Distances are told apart down to here."""
 PILOTS = (1, 4, 24)
 """Steps of the fits that tell the time of a step, the first of which compiles."""
+CACHE = Path(__file__).parent / ".cache"
 SIGNS = {
     "U": (1.0, -1.0),
     "p": (1.0,),
@@ -136,11 +143,11 @@ class Family:
 
 @dataclass
 class Found:
-    """Cases that were left out, all answers, and the seconds that each fit took."""
+    """Cases that were left out, all answers, and the steps that each network was trained for."""
 
     truth: list[Sample] = field(default_factory=list)
     answers: dict[str, Answers] = field(default_factory=dict)
-    spent: dict[str, list[float]] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
 
     def scores(self) -> dict[str, dict[str, float]]:
         """RRMSE of each field, by what answers."""
@@ -299,38 +306,109 @@ def fitted(recipe: GraphSurrogate, train: list[Sample], steps: int) -> Predictor
     return replace(recipe, descent=descent).fit(train, validation=[], seed=0)
 
 
-def trained(recipe: GraphSurrogate, train: list[Sample], seconds: float) -> tuple[Predictor, float]:
-    """A network that has learnt for so long, by the time that its first steps took; and how long
-    that fit was."""
-    taken = []
-    for steps in PILOTS:
+def steps_within(recipe: GraphSurrogate, train: list[Sample], seconds: float) -> int:
+    """How many are trained in so long, by the time that the first steps take."""
+
+    def measure() -> float:
+        taken = []
+        for steps in PILOTS:
+            clock = Clock()
+            fitted(recipe, train[::10], steps)
+            taken.append(clock())
+        return max(taken[-1] - taken[-2], 1e-3) / (PILOTS[-1] - PILOTS[-2])
+
+    return max(int(seconds / seconds_per_step(measure)), PILOTS[-1])
+
+
+@dataclass(frozen=True)
+class Training:
+    """One network on one fold of a family, for so many steps."""
+
+    family: Family
+    fold: int
+    name: str
+    steps: int
+    device: str | None
+
+    @property
+    def kept(self) -> Path:
+        """Where its answers are."""
+        family, network = self.family, (self.name, NETWORKS[self.name])
+        told = f"{sources()} {family.name} {self.fold} {network} {family.seconds} {self.device}"
+        return CACHE / f"shapes_{hashlib.sha256(told.encode()).hexdigest()[:12]}.npz"
+
+    def run(self) -> None:
+        """Trains and answers, where that is not kept."""
+        if self.kept.exists():
+            return
+        recipe, _ = NETWORKS[self.name]
+        placed = replace(recipe, descent=replace(recipe.training.descent, device=self.device))
+        train, test = parted(self.family, self.fold)
+        learnt = [seen(s, self.family.body) for s in train]
+        asked = [seen(s, self.family.body).case for s in test]
         clock = Clock()
-        fitted(recipe, train[::10], steps)
-        taken.append(clock())
-    each = max(taken[-1] - taken[-2], 1e-3) / (PILOTS[-1] - PILOTS[-2])
-    steps = max(int(seconds / each), PILOTS[-1])
-    say(f"  {type(recipe).__name__}: {steps} steps")
-    clock = Clock()
-    model = fitted(recipe, train, steps)
-    return model, clock()
+        model = fitted(placed, learnt, self.steps)
+        say(f"{self.family.name} {self.fold}, {self.name}: {self.steps} steps, {clock():.0f} s")
+        arrays = {}
+        for i, answer in enumerate(means(model.predict(asked))):
+            arrays |= {f"{i}/{name}": f.values for name, f in answer.items()}
+        CACHE.mkdir(exist_ok=True)
+        new = self.kept.with_suffix(".new.npz")
+        np.savez_compressed(new, **arrays)
+        new.replace(self.kept)
+
+    def answers(self) -> Answers:
+        """Those that are kept."""
+        found: list[dict[str, Field]] = []
+        with np.load(self.kept) as arrays:
+            for key in arrays:
+                number, _, name = key.partition("/")
+                while len(found) <= int(number):
+                    found.append({})
+                found[int(number)][name] = Field(arrays[key])
+        return list(found)
+
+
+def sources() -> str:
+    """A digest of what networks depend on."""
+    names = ("attention*", "graph*", "mesh_graph_net", "training")
+    paths = sorted(p for n in names for p in Path(surrogates.__file__).parent.glob(f"{n}.py"))
+    return hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()[:12]
+
+
+def parted(family: Family, fold: int, mirror: bool = True) -> tuple[list[Sample], list[Sample]]:
+    """(training, test) samples of a fold; mirrored copies of the former, too."""
+    samples = family.samples
+    part = folds(len(samples))[fold]
+    plain = [s for k, s in enumerate(samples) if k not in part]
+    copies = [mirrored(s) for s in plain] if mirror else []
+    return [*plain, *copies], [samples[k] for k in part]
+
+
+def train_one(training: Training) -> None:
+    """In a process of its own."""
+    training.run()
 
 
 def measured(family: Family, count: int, device: str | None) -> Found:
     """Some folds."""
-    samples, found = family.samples, Found()
-    for number, part in enumerate(folds(len(samples))[:count]):
-        say(f"{family.name}, fold {number + 1} of {count}")
-        plain = [s for k, s in enumerate(samples) if k not in part]
-        train, test = [*plain, *(mirrored(s) for s in plain)], [samples[k] for k in part]
+    found, tasks = Found(), []
+    learnt = [seen(s, family.body) for s in parted(family, 0)[0]]
+    for name, (recipe, share) in NETWORKS.items():
+        runs = [Training(family, fold, name, 0, device) for fold in range(count)]
+        steps = 0
+        if not all(run.kept.exists() for run in runs):
+            steps = steps_within(recipe, learnt, share * family.seconds)
+        found.steps[name] = steps
+        tasks += [replace(run, steps=steps) for run in runs]
+    at_once(train_one, [(task,) for task in tasks], device)
+    for fold in range(count):
+        say(f"{family.name}, fold {fold + 1} of {count}: the others")
+        train, test = parted(family, fold)
+        plain, _ = parted(family, fold, mirror=False)
         given = family.others(train, test)
         given |= {f"{k}, no mirror": a for k, a in family.others(plain, test).items()}
-        learnt = [seen(s, family.body) for s in train]
-        asked = [seen(s, family.body).case for s in test]
-        for name, (recipe, share) in NETWORKS.items():
-            placed = replace(recipe, descent=replace(recipe.training.descent, device=device))
-            model, spent = trained(placed, learnt, share * family.seconds)
-            found.spent.setdefault(name, []).append(spent)
-            given[name] = means(model.predict(asked))
+        given |= {task.name: task.answers() for task in tasks if task.fold == fold}
         found.truth += test
         for name, answer in given.items():
             found.answers.setdefault(name, []).extend(answer)
@@ -344,8 +422,7 @@ def report(family: Family, count: int, given: argparse.Namespace) -> tuple[str, 
     scores, fields = found.scores(), list(found.truth[0].fields)
     rows = []
     for name, own in scores.items():
-        spent = found.spent.get(name)
-        rows.append((name, *(own[k] for k in fields), f"{np.mean(spent):.0f}" if spent else ""))
+        rows.append((name, *(own[k] for k in fields), found.steps.get(name) or ""))
     bars = []
     for k in fields:
         best = min(own[k] for name, own in scores.items() if name.startswith(BASELINES))
@@ -359,7 +436,7 @@ def report(family: Family, count: int, given: argparse.Namespace) -> tuple[str, 
                 full_goal=1.0 if given.quick else None,
             )
         )
-    head = ("RRMSE", *fields, "fit [s]")
+    head = ("RRMSE", *fields, "steps")
     return f"{len(found.truth)} cases left out\n\n{table(head, rows)}", bars
 
 

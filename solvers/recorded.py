@@ -32,7 +32,7 @@ class Recorded(Solver):
     def available(self) -> str | None:
         if self.folder and Path(self.folder).exists():
             return None
-        return f"name a folder with simulations (--set folder=...), got {self.folder!r}"
+        return f"name a folder with simulations, got {self.folder!r}"
 
     def example(self) -> Case:
         return self._content().samples[0].case
