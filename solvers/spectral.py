@@ -21,15 +21,30 @@ from fieldcast.meshes import Mesh
 
 Physical = Float[Tensor, "row y x"]
 Spectrum = Complex[Tensor, "row l k"]
+Other = Complex[Tensor, "row _ _"]
+"""A spectrum on another grid."""
+
+
+def periodic_mesh(*axes: Float[np.ndarray, " point"]) -> Mesh:
+    """The grid of coordinates along x (and y), x running fastest, joined by lines or
+    quadrilaterals; what crosses the ends of the period is left out."""
+    points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, len(axes))
+    ids = np.arange(len(points)).reshape([len(x) for x in reversed(axes)])
+    if len(axes) == 1:
+        return Mesh(points, {"line": np.stack([ids[:-1], ids[1:]], axis=1)})
+    corners = (ids[:-1, :-1], ids[:-1, 1:], ids[1:, 1:], ids[1:, :-1])
+    return Mesh(points, {"quad": np.stack([c.ravel() for c in corners], axis=1)})
+
+
+def periodic_axis(length: float, n: int) -> Float[np.ndarray, " point"]:
+    """`n` points of [0, length)."""
+    return length * np.arange(n) / n
 
 
 def periodic_square(n: int) -> Mesh:
-    """`n` x `n` points of [0, 2 pi)^2, x running fastest, joined by quadrilaterals."""
-    x = 2.0 * np.pi * np.arange(n) / n
-    points = np.stack(np.meshgrid(x, x), axis=-1).reshape(-1, 2)
-    ids = np.arange(n * n).reshape(n, n)
-    corners = (ids[:-1, :-1], ids[:-1, 1:], ids[1:, 1:], ids[1:, :-1])
-    return Mesh(points, {"quad": np.stack([c.ravel() for c in corners], axis=1)})
+    """`n` x `n` points of [0, 2 pi)^2."""
+    x = periodic_axis(2.0 * np.pi, n)
+    return periodic_mesh(x, x)
 
 
 @dataclass(frozen=True)
@@ -136,11 +151,11 @@ class Grid:
         """-(k^2 + l^2) of a spectrum."""
         return -self.square * spectrum
 
-    def resampled(self, spectrum: Spectrum, fine: Grid) -> Spectrum:
+    def resampled(self, spectrum: Other, other: Grid) -> Spectrum:
         """What this grid holds of a spectrum on another: the modes with |k|, |l| < n/2 of the
         coarser of the two, others are 0. From a finer grid it is the sharp filter by which
         Mojgani et al. 2023 (arXiv:2312.00907) make their large-eddy states."""
-        m = min(self.n, fine.n) // 2
+        m = min(self.n, other.n) // 2
         kept = torch.zeros(
             (len(spectrum), self.n, self.n // 2 + 1), dtype=spectrum.dtype, device=spectrum.device
         )
@@ -184,3 +199,16 @@ def shell_spectrum(grid: Grid, spectrum: Spectrum) -> Float[Tensor, "row wavenum
     shell = grid.square.sqrt().round().long().clamp(max=half).ravel()
     found = torch.zeros((len(power), half + 1), dtype=power.dtype, device=power.device)
     return found.index_add(1, shell, power.flatten(1))[:, :half]
+
+
+def random_spectrum(
+    grid: Grid, rows: int, seed: int = 0, width: float = 6.0, deviation: float = 1.0
+) -> Spectrum:
+    """Fields of random phases whose amplitudes fall as exp(-(k^2 + l^2) / width^2), of mean 0 and
+    a standard deviation; drawn on the processor, so that a seed means the same everywhere."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(rows, grid.n, grid.n, generator=generator, dtype=torch.float64)
+    drawn = grid.spectral(noise.to(grid.device, grid.dtype))
+    shaped = drawn * torch.exp(-grid.square / width**2) * grid.below * (grid.square > 0)
+    spread = grid.mean_product(shaped, shaped).sqrt()
+    return shaped * (deviation / spread)[:, None, None]

@@ -9,10 +9,11 @@ differentiated, and rows are flows side by side.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -91,24 +92,24 @@ class Resolved:
         return torch.addcmul(found, self.grid.dxx_dyy, self.grid.spectral(t12), value=-1)
 
 
-class Closure(Protocol):
-    """What unresolved scales do to the vorticity, from what is resolved."""
-
-    def __call__(self, flow: Resolved, /) -> Spectrum: ...
+Closure = Callable[[Resolved], Spectrum]
+"""What unresolved scales do to the vorticity, -Pi, from what is resolved."""
 
 
-class Form(Protocol):
+class Form(ABC):
     """A way to write the advection, which aliases differently."""
 
+    @abstractmethod
     def advection(self, flow: Resolved) -> Spectrum:
         """J(psi, w)."""
 
+    @abstractmethod
     def kept(self, grid: Grid) -> Float[torch.Tensor, "l k"]:
         """1 for the modes that are stepped."""
 
 
 @dataclass(frozen=True)
-class Skew:
+class Skew(Form):
     """Half of div(u w) and half of u . grad w (Zang 1991, doi:10.1016/0168-9274(91)90102-6): with
     all modes it neither makes nor loses enstrophy. Three transforms forward, five back."""
 
@@ -127,7 +128,7 @@ class Skew:
 
 
 @dataclass(frozen=True)
-class Flux:
+class Flux(Form):
     """(d_xx - d_yy) u v + d_xy (v^2 - u^2) (Basdevant 1983, doi:10.1016/0021-9991(83)90064-5) with
     the modes of the 2/3 rule alone, without which it blows up: two transforms each way."""
 

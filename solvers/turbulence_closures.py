@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .spectral import Grid, Physical, Spectrum
+from .spectral import Grid, Other, Physical, Spectrum
 from .turbulence import Closure, Resolved
 
 TINY = 1e-12
@@ -24,20 +24,22 @@ Viscosity = Float[Tensor, "row ..."]
 """(row, y, x), or (row, 1, 1) where it is the same everywhere."""
 
 
-class Measure(Protocol):
+class Measure(ABC):
     """nu_e of coefficient 1; `power` p is that of Delta, and nu_e goes with C^p."""
 
     power: ClassVar[int]
 
+    @abstractmethod
     def local(self, flow: Resolved) -> Physical:
         """The rate at each point, without Delta^p."""
 
+    @abstractmethod
     def mean(self, flow: Resolved) -> Viscosity:
         """Its mean, (row, 1, 1)."""
 
 
 @dataclass(frozen=True)
-class Strain:
+class Strain(Measure):
     """|S| = 2 (S11^2 + S12^2)^1/2 (Smagorinsky 1963,
     doi:10.1175/1520-0493(1963)091<0099:GCEWTP>2.3.CO;2); its mean is the root mean square."""
 
@@ -53,7 +55,7 @@ class Strain:
 
 
 @dataclass(frozen=True)
-class Gradient:
+class Gradient(Measure):
     """|grad w| (Leith 1968, doi:10.1063/1.1691968)."""
 
     power: ClassVar[int] = 3
@@ -190,7 +192,7 @@ def jacobian(flow: Resolved) -> Spectrum:
     return torch.addcmul(found, grid.dy, grid.spectral(flow.v * w))
 
 
-def subgrid_tendency(spectrum: Spectrum, fine: Grid, coarse: Grid) -> Spectrum:
+def subgrid_tendency(spectrum: Other, fine: Grid, coarse: Grid) -> Spectrum:
     """-Pi that a flow on a fine grid makes on a coarse one, in the modes of the coarse:
     J(psi~, w~) - [J(psi, w)]~, ~ the sharp filter. Products are taken on the fine grid, so that it
     is what is not resolved, without errors of aliasing on the coarse one."""
@@ -200,13 +202,13 @@ def subgrid_tendency(spectrum: Spectrum, fine: Grid, coarse: Grid) -> Spectrum:
     return coarse.resampled(seen - whole, fine)
 
 
-def subgrid_stress(spectrum: Spectrum, fine: Grid, coarse: Grid) -> tuple[Physical, Physical]:
+def subgrid_stress(spectrum: Other, fine: Grid, coarse: Grid) -> tuple[Physical, Physical]:
     """((t11 - t22) / 2, t12), t_ij = [u_i u_j]~ - [u_i~ u_j~]~, at the points of the coarse grid:
     minus its curl div is `subgrid_tendency`."""
     passed = fine.cut(coarse.n / 2)
     whole, seen = Resolved(fine, spectrum), Resolved(fine, spectrum * passed)
 
-    def coarsened(a: Physical, b: Physical) -> Physical:
+    def coarsened(a: Tensor, b: Tensor) -> Tensor:
         return coarse.physical(coarse.resampled(fine.spectral(a - b), fine))
 
     t11 = coarsened(0.5 * (whole.u**2 - whole.v**2), 0.5 * (seen.u**2 - seen.v**2))
