@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from .spectral import Grid, Other, Physical, Spectrum
-from .turbulence import Closure, Resolved
+from .turbulence import Closure, EddyViscosity, Resolved, Viscosity
 
 TINY = 1e-12
 """Added under square roots: their derivative is finite where a flow is at rest."""
-Viscosity = Float[Tensor, "row ..."]
-"""(row, y, x), or (row, 1, 1) where it is the same everywhere."""
 
 
 class Measure(ABC):
@@ -68,22 +65,6 @@ class Gradient(Measure):
         return self.local(flow).mean(dim=(-2, -1), keepdim=True)
 
 
-class EddyViscosity(ABC):
-    """-Pi = curl div (2 nu_e S); lap w times nu_e where nu_e is the same everywhere."""
-
-    @abstractmethod
-    def viscosity(self, flow: Resolved) -> Viscosity:
-        """nu_e."""
-
-    def __call__(self, flow: Resolved) -> Spectrum:
-        nu = self.viscosity(flow)
-        if nu.shape[-1] == 1:
-            return nu * flow.grid.laplacian(flow.spectrum)
-        s11, s12 = flow.strain
-        twice = -2.0 * nu
-        return flow.stressed(twice * s11, twice * s12)
-
-
 @dataclass(frozen=True)
 class Static(EddyViscosity):
     """nu_e = (C Delta)^p times the mean of the measure, or, `local`, its value at each point."""
@@ -119,7 +100,7 @@ class CoefficientField(EddyViscosity):
     def viscosity(self, flow: Resolved) -> Viscosity:
         scale = flow.grid.spacing**self.measure.power
         rate = (self.measure.local if self.local else self.measure.mean)(flow)
-        return (scale * self.values) * rate
+        return (scale * rate) * self.values
 
 
 @dataclass(frozen=True)

@@ -40,16 +40,16 @@ def test_the_skew_form_keeps_enstrophy_with_all_modes():
     """<w, J> = 0 for any field, resolved or not; the advection alone has no such luck."""
     grid = Grid(16, torch.float64)
     rough = random_spectrum(grid, 2, width=100.0)
-    advection = Skew().advection(Resolved(grid, rough)) * grid.below
+    advection = Skew().rate(Resolved(grid, rough), None) * grid.below
     assert grid.mean_product(rough, advection).abs().max() < 1e-12
-    flux = Flux().advection(Resolved(grid, rough))
+    flux = Flux().rate(Resolved(grid, rough), None)
     assert grid.mean_product(rough, flux).abs().max() > 1e-4
 
 
 def test_forms_agree_where_nothing_aliases():
     grid = Grid(48, torch.float64)
     spectrum = random_spectrum(grid, 2, width=3.0) * grid.cut(12.0)
-    skew, flux = (form.advection(Resolved(grid, spectrum)) for form in FORMS)
+    skew, flux = (form.rate(Resolved(grid, spectrum), None) for form in FORMS)
     np.testing.assert_allclose(flux.numpy(), skew.numpy(), rtol=0, atol=1e-13)
 
 

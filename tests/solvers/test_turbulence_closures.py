@@ -75,6 +75,15 @@ def test_closures_take_enstrophy_and_not_the_mean(closure):
     assert (GRID.mean_product(seen.spectrum, tendency) < 0).all()
 
 
+@pytest.mark.parametrize("closure", [*CLOSURES[:4], CLOSURES[6]], ids=str)
+def test_stresses_share_transforms_and_nothing_else(closure):
+    """The flux form adds eddy stresses to those of the flow: the same as one after the other."""
+    seen = flow(width=3.0)
+    together = Flux().rate(seen, closure)
+    apart = Flux().rate(seen, None) + closure(seen)
+    np.testing.assert_allclose(together.numpy(), apart.numpy(), rtol=0, atol=1e-13)
+
+
 def test_a_local_viscosity_takes_2_nu_s_s():
     """The energy that tau takes is <2 nu S_ij S_ij> = <nu |S|^2>."""
     seen = flow(grid=Grid(48, torch.float64), width=3.0)
