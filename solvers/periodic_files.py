@@ -11,7 +11,7 @@ import numpy as np
 
 from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar
 
-from .spectral import periodic_mesh
+from .periodic import periodic_mesh
 
 if TYPE_CHECKING:
     import xarray
@@ -52,7 +52,7 @@ def _axes(case: Case) -> tuple[np.ndarray, ...]:
     if case.mesh != periodic_mesh(*axes):
         raise ValueError(
             f"case {case.label}: expected the points of a periodic grid; make them by "
-            "fieldcast.solvers.spectral.periodic_mesh"
+            "fieldcast.solvers.periodic.periodic_mesh"
         )
     return axes
 

@@ -17,8 +17,9 @@ from jaxtyping import Float
 
 from fieldcast.meshes import Case, Field, Sample, Scalar
 
+from .periodic import periodic_square
 from .solver import Solver, SolverFailed, parameter_values
-from .spectral import Grid, periodic_square, random_spectrum
+from .spectral import Grid, random_spectrum
 from .turbulence import Closure, Flow, Form, Resolved, Skew, State, Stepper
 
 Series = dict[str, list[np.ndarray]]
@@ -149,7 +150,7 @@ def _side(case: Case) -> int:
     if n < 4 or n % 2 or case.mesh != periodic_square(n):
         raise ValueError(
             f"case {case.label}: expected the points of a periodic square, an even number a side; "
-            "make them by fieldcast.solvers.spectral.periodic_square"
+            "make them by fieldcast.solvers.periodic.periodic_square"
         )
     return n
 
