@@ -230,3 +230,32 @@ def continued(sample: Sample, times: Float[np.ndarray, " time"]) -> Case:
     case, q = sample.case, sample.fields["q"]
     last = {"q": q.with_values(q.values[-1:])}
     return Case(case.mesh, case.parameters, last, times=times, name=case.name)
+
+
+@dataclass(frozen=True)
+class LayerLibrary:
+    """Terms by name that a model of either layer may lack, from q (.., layer, y, x): those that
+    MEDIDA's authors try."""
+
+    channel: Channel = Channel()
+
+    def __call__(self, q: Layers) -> dict[str, Float[np.ndarray, "*some y x"]]:
+        channel = self.channel
+        spectrum = channel.spectral(q)
+        psi = channel.streamfunction(spectrum)
+        families = {
+            "lap psi": -channel.square * psi,
+            "psi_x": 1j * channel.k * psi,
+            "psi": psi,
+            "J(psi, q)": channel.jacobian(psi, spectrum),
+        }
+        found = {}
+        for name, both in families.items():
+            values = channel.physical(both)
+            for layer in (0, 1):
+                named = name.replace("psi", f"psi{layer + 1}").replace("q", f"q{layer + 1}")
+                found[named] = values[..., layer, :, :]
+        shape = found["psi1"].shape
+        found["psi_R"] = np.broadcast_to(channel.jet, shape)
+        found["y"] = np.broadcast_to(channel.y, shape)
+        return found

@@ -11,6 +11,7 @@ from fieldcast.meshes import Field
 from fieldcast.solvers.two_layer import (
     NUMBERS,
     Channel,
+    LayerLibrary,
     TwoLayer,
     channel_case,
     continued,
@@ -121,6 +122,23 @@ def test_an_answer_goes_on_and_a_closure_is_a_term():
 
     closed = TwoLayer(friction, SMALL).solve(case.with_parameters(friction=0.0))
     np.testing.assert_allclose(layers(closed, "q")[-1], end, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_the_library_holds_the_equation(layer):
+    numbers = {**NUMBERS, "hyperviscosity": 0.0}
+    case = wavy(channel_case(SMALL, np.array([0.0, 1.0]), numbers=numbers))
+    solver, h = TwoLayer(channel=SMALL), 1e-5
+    q = np.moveaxis(case.fields["q"].values.reshape(32, 24, 2), -1, 0)
+    q = SMALL.physical(SMALL.kept * SMALL.spectral(q))
+    rate = (solver.advance(numbers)(q, h) - q)[layer] / h
+    terms = LayerLibrary(SMALL)(q)
+    pull = terms["psi1"] - terms["psi2"] - terms["psi_R"]
+    own, sign = f"psi{layer + 1}", (1.0, -1.0)[layer]
+    expected = -terms[f"J({own}, q{layer + 1})"] - NUMBERS["beta"] * terms[f"{own}_x"]
+    expected += sign * NUMBERS["relaxation"] * pull
+    expected -= layer * NUMBERS["friction"] * terms["lap psi2"]
+    np.testing.assert_allclose(rate, expected, rtol=0, atol=2e-4 * np.abs(rate).max())
 
 
 def test_what_cannot_be_run_is_refused():

@@ -1,0 +1,116 @@
+"""Sparse discovery: known equations come back, and what cannot be told is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fieldcast.surrogates.medida import (
+    NOTHING,
+    Equation,
+    LineLibrary,
+    Medida,
+    between,
+    knee,
+    model_error,
+)
+
+LENGTH, POINTS = 20.0, 64
+
+
+def waves(members=6, seed=0):
+    rng = np.random.default_rng(seed)
+    x = LENGTH * np.arange(POINTS) / POINTS
+    k = 2 * np.pi / LENGTH * np.arange(1, 7)
+    angle = k[:, None] * x
+    height = rng.normal(size=(2, members, 6)) / np.arange(1, 7)
+    return height[0] @ np.cos(angle) + height[1] @ np.sin(angle)
+
+
+def test_the_library_has_the_derivatives():
+    x = LENGTH * np.arange(POINTS) / POINTS
+    k = 2 * np.pi / LENGTH
+    terms = LineLibrary(LENGTH)(np.sin(k * x)[None])
+    assert len(terms) == 24
+    u, u_x, u_xxx = np.sin(k * x), k * np.cos(k * x), -(k**3) * np.cos(k * x)
+    for name, expected in (("u", u), ("u^3", u**3), ("u_x", u_x), ("u u_x", u * u_x)):
+        np.testing.assert_allclose(terms[name][0], expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(terms["u^2 u_xxx"][0], u**2 * u_xxx, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_a_sparse_sum_comes_back(noise):
+    state, rng = waves(), np.random.default_rng(1)
+    terms = LineLibrary(LENGTH)(state)
+    truth = {"u u_x": -1.0, "u_xx": -0.7, "u_xxxx": -0.4}
+    error = sum(c * terms[k] for k, c in truth.items())
+    error = error + noise * error.std() * rng.normal(size=error.shape)
+    found = Medida().discover(terms, error)
+    assert set(found.coefficients) == set(truth)
+    for name, c in truth.items():
+        assert abs(found.coefficients[name] - c) < max(4 * found.std[name], 1e-6)
+    assert found.error < max(2 * noise**2, 1e-9)
+
+
+def test_the_scale_of_terms_does_not_matter():
+    """Terms in other units: the same equation in those units."""
+    state, rng = waves(), np.random.default_rng(1)
+    terms = LineLibrary(LENGTH)(state)
+    error = 2.0 * terms["u_xx"] + 0.1 * rng.normal(size=state.shape)
+    one = Medida().discover(terms, error)
+    other = Medida().discover({k: 1e6 * v for k, v in terms.items()}, 1e3 * error)
+    assert set(one.coefficients) == set(other.coefficients) == {"u_xx"}
+    np.testing.assert_allclose(other.coefficients["u_xx"], 1e-3 * one.coefficients["u_xx"])
+
+
+def test_the_interval_makes_an_error_of_second_order_between():
+    """Without a model, dx/dt = -x: -1 is missed by h / 2 at the start, by h^2 / 12 between."""
+    before = waves()
+    for h in (0.1, 0.05):
+        after = np.exp(-h) * before
+        error = model_error(before, after, lambda x: x, h)
+
+        def library(x):
+            return {"u": x}
+
+        one = Medida().discover(library(before), error).coefficients["u"]
+        other = Medida().discover(between(library, before, after), error).coefficients["u"]
+        assert abs(one + 1.0 - h / 2) < 0.2 * h**2
+        assert abs(other + 1.0) < 0.1 * h**2
+
+
+def test_an_equation_is_text_and_a_closure():
+    equation = Equation({"u u_x": -1.0, "u_xx": 0.25}, {"u u_x": 0.1, "u_xx": 0.1}, 0.1)
+    assert str(equation) == "- 1 u u_x + 0.25 u_xx"
+    assert str(NOTHING) == "0"
+    state, library = waves(), LineLibrary(LENGTH)
+    terms = library(state)
+    expected = -terms["u u_x"] + 0.25 * terms["u_xx"]
+    np.testing.assert_array_equal(equation.closure(library)(state), expected)
+
+
+def test_noise_alone_has_no_equation():
+    """What is found of nothing explains nothing."""
+    state = waves()
+    noise = np.random.default_rng(0).normal(size=state.shape)
+    found = Medida().discover(LineLibrary(LENGTH)(state), noise)
+    assert found.error > 0.8
+
+
+def test_the_knee_is_where_terms_stop_to_pay():
+    def path(*errors):
+        return [Equation(dict.fromkeys(map(str, range(n)), 1.0), {}, e) for n, e in errors]
+
+    found = knee(path((0, 1.0), (1, 0.5), (2, 0.3), (3, 1e-6), (10, 1e-7)))
+    assert len(found.coefficients) == 3
+    assert len(knee(path((0, 1.0), (1, 1e-5), (10, 1e-7))).coefficients) == 1
+
+
+def test_what_is_no_regression_is_refused():
+    state = waves()
+    with pytest.raises(ValueError, match="one shape and an interval"):
+        model_error(state, state[:2], lambda x: x, 0.1)
+    with pytest.raises(ValueError, match="finite terms of the error's shape"):
+        Medida().discover({"u": state[:2]}, state)
+    with pytest.raises(ValueError, match="error of the model that varies"):
+        Medida().discover({"u": state}, 0.0 * state)
