@@ -5,7 +5,7 @@ With potential vorticities q1 = lap psi1 - (psi1 - psi2), q2 = lap psi2 + (psi1 
 dq_k/dt + j J(psi_k, q_k) + beta psi_k,x = +-d (psi1 - psi2 - psi_R) - [k = 2] f lap psi2
                                            - nu lap^4 q_k,   + above (k = 1), - below,
 
-as in Lutsko, Held and Zurita-Gotor 2015 (doi:10.1175/JAS-D-15-0040.1), all in units of the
+as in Lutsko, Held and Zurita-Gotor 2015 (doi:10.1175/JAS-D-14-0356.1), all in units of the
 deformation radius; but for walls and sponges: the box is periodic along y, too, and the jet
 U_R = sech^2(y / width) about the middle has its mean taken off. `j` is 1 but in models that are to
 be wrong.

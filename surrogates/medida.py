@@ -2,7 +2,7 @@
 
 Mojgani, Chattopadhyay and Hassanzadeh 2022 (MEDIDA, arXiv:2110.00546): one step of the model from
 an analysed state misses the next one by [x(t + h) - M(x(t))] / h = Phi(x) c, with few c that are
-not 0. They are found by relevance vector regression (Tipping 2001, J. Mach. Learn. Res. 1, 211-244),
+not 0. They are found by relevance vector regression (Tipping 2001, J. Mach. Learn. Res. 1, 211),
 its threshold swept, and the number of terms taken at the knee of the error.
 """
 
