@@ -8,6 +8,7 @@ values, that hash and compare.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -164,6 +165,30 @@ class Summed:
 
     def __call__(self, flow: Resolved) -> Spectrum:
         return torch.stack([part(flow) for part in self.parts]).sum(dim=0)
+
+
+@dataclass(frozen=True)
+class FromPoints:
+    """A closure of a function from the vorticity at points to its tendency there, such as a
+    network."""
+
+    function: Callable[[Physical], Physical]
+
+    def __call__(self, flow: Resolved) -> Spectrum:
+        return flow.grid.spectral(self.function(flow.vorticity))
+
+
+@dataclass(frozen=True)
+class AtPoints:
+    """The other way round: what another solver adds to the tendency of the vorticity at its points,
+    the same square and units of time given."""
+
+    closure: Closure
+    grid: Grid
+
+    def __call__(self, vorticity: Physical) -> Physical:
+        tendency = self.closure(Resolved(self.grid, self.grid.spectral(vorticity)))
+        return self.grid.physical(tendency)
 
 
 def jacobian(flow: Resolved) -> Spectrum:

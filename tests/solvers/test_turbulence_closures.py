@@ -9,9 +9,11 @@ import torch
 from fieldcast.solvers.spectral import Grid, random_spectrum
 from fieldcast.solvers.turbulence import Flow, Flux, Resolved, Stepper
 from fieldcast.solvers.turbulence_closures import (
+    AtPoints,
     Backscatter,
     CoefficientField,
     Dynamic,
+    FromPoints,
     Gradient,
     Strain,
     Summed,
@@ -148,6 +150,16 @@ def test_a_learned_closure_can_be_any_function():
     expected = dragged(dragged.start(random_spectrum(GRID, 2)))
     assert seen == [(2, 16, 16)] * 2
     assert (found.vorticity - expected.vorticity).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("closure", CLOSURES[:2], ids=str)
+def test_closures_go_to_points_and_back(closure):
+    seen = flow()
+    there = AtPoints(closure, GRID)
+    expected = GRID.physical(closure(seen))
+    np.testing.assert_allclose(there(seen.vorticity).numpy(), expected.numpy(), atol=1e-12)
+    back = FromPoints(there)(seen)
+    np.testing.assert_allclose(back.numpy(), closure(seen).numpy(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("local", [False, True])

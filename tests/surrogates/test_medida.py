@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from fieldcast.meshes import Field
+from fieldcast.solvers.kuramoto_sivashinsky import KuramotoSivashinsky, line_case
 from fieldcast.surrogates.medida import (
     NOTHING,
     Equation,
@@ -87,6 +91,30 @@ def test_an_equation_is_text_and_a_closure():
     terms = library(state)
     expected = -terms["u u_x"] + 0.25 * terms["u_xx"]
     np.testing.assert_array_equal(equation.closure(library)(state), expected)
+
+
+def test_a_model_without_a_term_gets_it_back():
+    """Discovered from pairs of the whole equation, as a closure of the model that lacks it."""
+    times = np.array([0.0, 20.0, 20.001, 22.0])
+    whole = KuramotoSivashinsky(step=0.01).solve_all(
+        [line_case(LENGTH, POINTS, times, seed) for seed in range(4)]
+    )
+    u = np.stack([s.fields["u"].values[:, :, 0] for s in whole], axis=1)
+    numbers = {"advection": 1.0, "diffusion": 0.0, "hyperdiffusion": 1.0}
+    library = LineLibrary(LENGTH)
+    advance = KuramotoSivashinsky().advance(numbers, LENGTH, POINTS)
+    error = model_error(u[1], u[2], lambda x: advance(x, 0.0, 0.001), 0.001)
+    found = Medida().discover(between(library, u[1], u[2]), error)
+    assert set(found.coefficients) == {"u_xx"}
+    case = line_case(LENGTH, POINTS, np.array([20.0, 22.0]), numbers=numbers)
+    case = replace(case, fields={"u": Field.steady(u[1][0])})
+
+    def missed(solver):
+        return np.abs(solver.solve(case).fields["u"].values[-1, :, 0] - u[3][0]).max()
+
+    bare = missed(KuramotoSivashinsky())
+    assert bare > 1.0
+    assert missed(KuramotoSivashinsky(found.closure(library))) < 0.02 * bare
 
 
 def test_noise_alone_has_no_equation():
