@@ -40,7 +40,7 @@ def own(kind: str, rows: int) -> Run:
     start = stepper.start(random_spectrum(grid, rows, deviation=5.0), closure)
 
     def run(steps: int) -> object:
-        with torch.no_grad():
+        with torch.inference_mode():
             return stepper.advanced(start, steps, closure).vorticity.abs().sum().item()
 
     return run

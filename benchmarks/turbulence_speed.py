@@ -20,6 +20,7 @@ from bars import Bar, Clock, arguments, finish, say, table
 
 BARE, VARYING, PYQG, CFD = "bare", "skew, varying", "pyqg-jax", "jax-cfd"
 OWN = (BARE, "flux, local", "skew", "skew, mean", VARYING, "skew, local")
+ROWS = (1, 4, 8, 16)
 PEERS = {PYQG: "pyqg_jax", CFD: "jax_cfd"}
 TOLD = {
     BARE: "fieldcast, no closure, flux form, 2/3 rule",
@@ -91,7 +92,7 @@ def main() -> None:
     there = [name for name, module in PEERS.items() if find_spec(module) is not None]
     for name in PEERS.keys() - set(there):
         say(f"{name} is not installed: pip install 'fieldcast[peers]'; its bar is left out")
-    entries = [Entry(name, rows) for name in (*OWN, *there) for rows in (1, 8, 16)]
+    entries = [Entry(name, rows) for name in (*OWN, *there) for rows in ROWS]
     found = speeds(entries, turns, work)
     best = {n: max(v for e, v in found.items() if e.name == n) for n in (*OWN, *there)}
     bars = [share("varying closure, skew form / bare", best[VARYING] / best[BARE], 0.33, turns)]
@@ -101,10 +102,10 @@ def main() -> None:
         bars.append(share("bare / jax-cfd", best[BARE] / best[CFD], 5.0, turns))
     bars = [Bar(b.name, b.value, b.goal, b.n, clock(), b.least) for b in bars]
     rows = [
-        (TOLD[n], *(f"{found[Entry(n, k)] / 1e3:.1f}" for k in (1, 8, 16)), best[n] / best[BARE])
+        (TOLD[n], *(f"{found[Entry(n, k)] / 1e3:.1f}" for k in ROWS), best[n] / best[BARE])
         for n in best
     ]
-    head = ("64 x 64, thousands of steps a second", "1 row", "8 rows", "16 rows", "best / bare")
+    head = ("64 x 64, thousands of steps a second", *(f"{k} row(s)" for k in ROWS), "best / bare")
     finish("turbulence_speed", given, bars, {"speed on one core": table(head, rows)})
 
 

@@ -88,14 +88,10 @@ class Grid:
         return torch.complex(torch.zeros_like(self.square), l_odd.expand_as(self.square))
 
     @cached_property
-    def to_u(self) -> Tensor:
-        """u = -d psi/dy from the vorticity: i l / (k^2 + l^2)."""
-        return self.dy * self.inverse
-
-    @cached_property
-    def to_v(self) -> Tensor:
-        """v = d psi/dx from the vorticity: -i k / (k^2 + l^2)."""
-        return -self.dx * self.inverse
+    def to_velocity(self) -> Tensor:
+        """(u, v) = (-d psi/dy, d psi/dx) from the vorticity, (2, 1, k, l): i l and -i k over
+        k^2 + l^2."""
+        return torch.stack([self.dy * self.inverse, -self.dx * self.inverse])[:, None]
 
     @cached_property
     def dxx_dyy(self) -> Tensor:
@@ -103,9 +99,9 @@ class Grid:
         return self.dx**2 - self.dy**2
 
     @cached_property
-    def dxy2(self) -> Tensor:
-        """2 d^2/dx dy."""
-        return 2.0 * self.dx * self.dy
+    def dxy(self) -> Tensor:
+        """d^2/dx dy."""
+        return self.dx * self.dy
 
     def along_y(self, spectrum: Tensor) -> Tensor:
         """The first half of the way to points: from (.., k, l) to (.., k, y)."""

@@ -44,26 +44,19 @@ class Resolved:
     spectrum: Spectrum
 
     @cached_property
-    def _u_half(self) -> torch.Tensor:
-        return self.grid.along_y(self.grid.to_u * self.spectrum)
-
-    @cached_property
-    def _v_half(self) -> torch.Tensor:
-        return self.grid.along_y(self.grid.to_v * self.spectrum)
+    def _velocity_half(self) -> torch.Tensor:
+        """(2, row, k, y)."""
+        return self.grid.along_y(self.grid.to_velocity * self.spectrum)
 
     @cached_property
     def _vorticity_half(self) -> torch.Tensor:
         return self.grid.along_y(self.spectrum)
 
     @cached_property
-    def u(self) -> Physical:
-        """Velocity along x."""
-        return self.grid.along_x(self._u_half)
-
-    @cached_property
-    def v(self) -> Physical:
-        """Velocity along y."""
-        return self.grid.along_x(self._v_half)
+    def velocity(self) -> tuple[Physical, Physical]:
+        """(u, v)."""
+        u, v = self.grid.along_x(self._velocity_half)
+        return u, v
 
     @cached_property
     def vorticity(self) -> Physical:
@@ -82,14 +75,16 @@ class Resolved:
     def strain(self) -> tuple[Physical, Physical]:
         """(S11, S12) = (u_x, (u_y + v_x) / 2); S22 = -S11. As u_y = v_x - w, no derivative along y
         is taken."""
-        s11 = self.grid.along_x(self.grid.dx * self._u_half)
-        v_x = self.grid.along_x(self.grid.dx * self._v_half)
+        s11, v_x = self.grid.along_x(self.grid.dx * self._velocity_half)
         return s11, torch.sub(v_x, self.vorticity, alpha=0.5)
 
-    def stressed(self, t11: Physical, t12: Physical, factor: float = 1.0) -> Spectrum:
-        """-curl div tau of a stress without trace, 2 t11_xy - t12_xx + t12_yy, times a factor."""
-        found = (factor * self.grid.dxy2) * self.grid.spectral(t11)
-        return torch.addcmul(found, self.grid.dxx_dyy, self.grid.spectral(t12), value=-factor)
+    def stressed(
+        self, difference: Physical, t12: Physical, factors: tuple[float, float] = (1.0, 1.0)
+    ) -> Spectrum:
+        """-curl div tau of a stress, (t11 - t22)_xy - t12_xx + t12_yy, both times factors."""
+        one, other = factors
+        found = (one * self.grid.dxy) * self.grid.spectral(difference)
+        return torch.addcmul(found, self.grid.dxx_dyy, self.grid.spectral(t12), value=-other)
 
 
 Closure = Callable[[Resolved], Spectrum]
@@ -111,16 +106,16 @@ class EddyViscosity(ABC):
         if nu.shape[-1] == 1:
             return nu * flow.grid.laplacian(flow.spectrum)
         s11, s12 = flow.strain
-        return flow.stressed(nu * s11, nu * s12, factor=-2.0)
+        return flow.stressed(nu * s11, nu * s12, factors=(-4.0, -2.0))
 
-    def with_stress(self, flow: Resolved, t11: Physical, t12: Physical) -> Spectrum:
+    def with_stress(self, flow: Resolved, difference: Physical, t12: Physical) -> Spectrum:
         """The tendency of this and of another stress, by as many transforms as one of them."""
         nu = self.viscosity(flow)
         if nu.shape[-1] == 1:
-            return flow.stressed(t11, t12) + nu * flow.grid.laplacian(flow.spectrum)
+            return flow.stressed(difference, t12) + nu * flow.grid.laplacian(flow.spectrum)
         s11, s12 = flow.strain
-        t11, t12 = (torch.addcmul(t, nu, s, value=-2.0) for t, s in ((t11, s11), (t12, s12)))
-        return flow.stressed(t11, t12)
+        difference = torch.addcmul(difference, nu, s11, value=-4.0)
+        return flow.stressed(difference, torch.addcmul(t12, nu, s12, value=-2.0))
 
 
 class Form(ABC):
@@ -142,7 +137,7 @@ class Skew(Form):
 
     def rate(self, flow: Resolved, closure: Closure | None) -> Spectrum:
         grid, (w_x, w_y) = flow.grid, flow.gradient
-        u, v, w = flow.u, flow.v, flow.vorticity
+        (u, v), w = flow.velocity, flow.vorticity
         # Two of the three transforms along y are one, as they are linear.
         along = grid.back_x(torch.addcmul(u * w_x, v, w_y))
         total = grid.back_y(torch.addcmul(along, grid.dx, grid.back_x(u * w)))
@@ -160,11 +155,11 @@ class Flux(Form):
     stress of an eddy viscosity."""
 
     def rate(self, flow: Resolved, closure: Closure | None) -> Spectrum:
-        u, v = flow.u, flow.v
-        t11, t12 = (0.5 * (u - v)) * (u + v), u * v
+        u, v = flow.velocity
+        difference, t12 = torch.addcmul(u * u, v, v, value=-1), u * v
         if isinstance(closure, EddyViscosity):
-            return closure.with_stress(flow, t11, t12)
-        total = flow.stressed(t11, t12)
+            return closure.with_stress(flow, difference, t12)
+        total = flow.stressed(difference, t12)
         return total if closure is None else total + closure(flow)
 
     def kept(self, grid: Grid) -> Float[torch.Tensor, "k l"]:
@@ -208,13 +203,13 @@ class Stepper:
 
     @cached_property
     def _beta(self) -> torch.Tensor:
-        return self.flow.beta * self.grid.to_v
+        return self.flow.beta * self.grid.to_velocity[1, 0]
 
     @cached_property
     def forcing(self) -> torch.Tensor:
         """The coefficients of F, (k, l)."""
         k, half = self.flow.forcing_wavenumber, 0.5 * self.flow.forcing_wavenumber
-        found = torch.zeros_like(self.grid.to_u)
+        found = torch.zeros_like(self.grid.dy)
         if 0 < k < self.grid.n // 2:
             found[k, 0] = found[0, k] = found[0, -k] = half
         return found

@@ -193,9 +193,9 @@ class AtPoints:
 
 def jacobian(flow: Resolved) -> Spectrum:
     """J(psi, w) = div (u w)."""
-    grid, w = flow.grid, flow.vorticity
-    found = grid.dx * grid.spectral(flow.u * w)
-    return torch.addcmul(found, grid.dy, grid.spectral(flow.v * w))
+    grid, (u, v), w = flow.grid, flow.velocity, flow.vorticity
+    found = grid.dx * grid.spectral(u * w)
+    return torch.addcmul(found, grid.dy, grid.spectral(v * w))
 
 
 def subgrid_tendency(spectrum: Other, fine: Grid, coarse: Grid) -> Spectrum:
@@ -209,13 +209,12 @@ def subgrid_tendency(spectrum: Other, fine: Grid, coarse: Grid) -> Spectrum:
 
 
 def subgrid_stress(spectrum: Other, fine: Grid, coarse: Grid) -> tuple[Physical, Physical]:
-    """((t11 - t22) / 2, t12), t_ij = [u_i u_j]~ - [u_i~ u_j~]~, at the points of the coarse grid:
+    """(t11 - t22, t12), t_ij = [u_i u_j]~ - [u_i~ u_j~]~, at the points of the coarse grid:
     minus its curl div is `subgrid_tendency`."""
     passed = fine.cut(coarse.n / 2)
-    whole, seen = Resolved(fine, spectrum), Resolved(fine, spectrum * passed)
+    (u, v), (u_f, v_f) = (Resolved(fine, part).velocity for part in (spectrum, spectrum * passed))
 
-    def coarsened(a: Tensor, b: Tensor) -> Tensor:
-        return coarse.physical(coarse.resampled(fine.spectral(a - b), fine))
+    def coarsened(values: Tensor) -> Tensor:
+        return coarse.physical(coarse.resampled(fine.spectral(values), fine))
 
-    t11 = coarsened(0.5 * (whole.u**2 - whole.v**2), 0.5 * (seen.u**2 - seen.v**2))
-    return t11, coarsened(whole.u * whole.v, seen.u * seen.v)
+    return coarsened(u**2 - v**2 - u_f**2 + v_f**2), coarsened(u * v - u_f * v_f)

@@ -125,7 +125,7 @@ def _told(stepper: Stepper, state: State) -> dict[str, np.ndarray]:
     """Of one time, rows first."""
     grid = stepper.grid
     flow = Resolved(grid, state.vorticity)
-    velocity = torch.stack([flow.u, flow.v], dim=-1)
+    velocity = torch.stack(flow.velocity, dim=-1)
     found = {
         "vorticity": flow.vorticity[..., None],
         "velocity": velocity,
