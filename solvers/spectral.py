@@ -4,8 +4,8 @@ Fields are (row, y, x) on the points 2 pi (i, j) / n; rows are flows side by sid
 coefficients of exp(i (k x + l y)), (row, k, l) with k >= 0, l in the order of `torch.fft.fftfreq`;
 they do not depend on the number of points, so that a coarser grid keeps some of them as they are.
 Derivatives are 0 at the highest wavenumber of an even grid, whose phase is not known. With k before
-l each transform along one axis leaves what it makes in the order of memory in which the next one
-and the products take it; the other way round a step takes a fifth longer.
+l, and (row, y, k) half way, products find what they multiply in one order of memory; the other way
+round a step takes a fifth longer.
 """
 
 from __future__ import annotations
@@ -82,6 +82,11 @@ class Grid:
         return torch.complex(torch.zeros_like(self.k_all), self.k_all * (self.k_all < self.n / 2))
 
     @cached_property
+    def dx_half(self) -> Tensor:
+        """i k for what is half way to points, (k)."""
+        return self.dx[:, 0]
+
+    @cached_property
     def dy(self) -> Tensor:
         """i l, over all k."""
         l_odd = self.l_all * (self.l_all.abs() < self.n / 2)
@@ -104,24 +109,26 @@ class Grid:
         return self.dx * self.dy
 
     def along_y(self, spectrum: Tensor) -> Tensor:
-        """The first half of the way to points: from (.., k, l) to (.., k, y)."""
-        return torch.fft.ifft(spectrum, dim=-1, norm="forward")
+        """The first half of the way to points: from (.., k, l) to (.., y, k), turned in memory once
+        for all that is made of it."""
+        half = torch.fft.ifft(spectrum, dim=-1, norm="forward")
+        return half.transpose(-1, -2).contiguous()
 
     def along_x(self, half: Tensor) -> Tensor:
-        """The second half: from (.., k, y) to (.., y, x)."""
-        return torch.fft.irfft(half, n=self.n, dim=-2, norm="forward").transpose(-1, -2)
+        """The second half: from (.., y, k) to (.., y, x)."""
+        return torch.fft.irfft(half, n=self.n, dim=-1, norm="forward")
 
     def physical(self, spectrum: Tensor) -> Tensor:
         """From (.., k, l) to values at points (.., y, x)."""
         return self.along_x(self.along_y(spectrum))
 
     def back_x(self, values: Tensor) -> Tensor:
-        """The first half of the way back: from (.., y, x) to (.., k, y)."""
-        return torch.fft.rfft(values.transpose(-1, -2), dim=-2, norm="forward")
+        """The first half of the way back: from (.., y, x) to (.., y, k)."""
+        return torch.fft.rfft(values, dim=-1, norm="forward")
 
     def back_y(self, half: Tensor) -> Tensor:
-        """The second half: from (.., k, y) to (.., k, l)."""
-        return torch.fft.fft(half, dim=-1, norm="forward")
+        """The second half: from (.., y, k) to (.., k, l)."""
+        return torch.fft.fft(half.transpose(-1, -2), dim=-1, norm="forward")
 
     def spectral(self, values: Tensor) -> Tensor:
         """From values at points (.., y, x) to coefficients (.., k, l)."""

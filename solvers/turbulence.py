@@ -45,7 +45,7 @@ class Resolved:
 
     @cached_property
     def _velocity_half(self) -> torch.Tensor:
-        """(2, row, k, y)."""
+        """(2, row, y, k)."""
         return self.grid.along_y(self.grid.to_velocity * self.spectrum)
 
     @cached_property
@@ -67,7 +67,7 @@ class Resolved:
     def gradient(self) -> tuple[Physical, Physical]:
         """(w_x, w_y)."""
         return (
-            self.grid.along_x(self.grid.dx * self._vorticity_half),
+            self.grid.along_x(self.grid.dx_half * self._vorticity_half),
             self.grid.physical(self.grid.dy * self.spectrum),
         )
 
@@ -75,7 +75,7 @@ class Resolved:
     def strain(self) -> tuple[Physical, Physical]:
         """(S11, S12) = (u_x, (u_y + v_x) / 2); S22 = -S11. As u_y = v_x - w, no derivative along y
         is taken."""
-        s11, v_x = self.grid.along_x(self.grid.dx * self._velocity_half)
+        s11, v_x = self.grid.along_x(self.grid.dx_half * self._velocity_half)
         return s11, torch.sub(v_x, self.vorticity, alpha=0.5)
 
     def stressed(
@@ -140,7 +140,7 @@ class Skew(Form):
         (u, v), w = flow.velocity, flow.vorticity
         # Two of the three transforms along y are one, as they are linear.
         along = grid.back_x(torch.addcmul(u * w_x, v, w_y))
-        total = grid.back_y(torch.addcmul(along, grid.dx, grid.back_x(u * w)))
+        total = grid.back_y(torch.addcmul(along, grid.dx_half, grid.back_x(u * w)))
         total = torch.addcmul(total, grid.dy, grid.spectral(v * w))
         return -0.5 * total if closure is None else torch.sub(closure(flow), total, alpha=0.5)
 
