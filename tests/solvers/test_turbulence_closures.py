@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fieldcast.solvers.spectral import Grid, random_spectrum
-from fieldcast.solvers.turbulence import Flow, Flux, Resolved, Stepper
+from fieldcast.solvers.turbulence import Flow, Flux, Resolved, Skew, Stepper
 from fieldcast.solvers.turbulence_closures import (
     AtPoints,
     Backscatter,
@@ -166,11 +166,26 @@ def test_closures_go_to_points_and_back(closure):
 def test_gradients_reach_the_coefficients(local):
     """Also from rest, where the rate of strain is 0 and its root has no derivative."""
     values = torch.full((1, 16, 16), 0.01, dtype=GRID.dtype, requires_grad=True)
-    for form in (Flux(), None):
-        stepper = Stepper(Flow(), GRID, 1e-2, *([form] if form else []))
+    for form in (Flux(), Skew()):
+        stepper = Stepper(Flow(), GRID, 1e-2, form)
         closure = CoefficientField(values, local=local)
         state = stepper.at_points(torch.zeros(1, 16, 16), closure)
         end = stepper.advanced(state, 3, closure)
         (slope,) = torch.autograd.grad(end.vorticity.abs().square().sum(), values)
         assert torch.isfinite(slope).all()
         assert slope.abs().max() > 0
+
+
+@pytest.mark.parametrize("form", [Flux(), Skew()])
+@pytest.mark.parametrize("local", [False, True])
+def test_gradients_are_those_of_differences(form, local):
+    grid = Grid(8, torch.float64)
+    stepper, start = Stepper(Flow(), grid, 1e-2, form), random_spectrum(grid, 1)
+
+    def loss(values):
+        closure = CoefficientField(values, local=local)
+        state = stepper.start(start, closure)
+        return stepper.advanced(state, 2, closure).vorticity.abs().square().sum()
+
+    values = torch.full((1, 8, 8), 0.3, dtype=grid.dtype, requires_grad=True)
+    assert torch.autograd.gradcheck(loss, (values,), fast_mode=True)
