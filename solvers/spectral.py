@@ -166,8 +166,8 @@ def line_spectrum(grid: Grid, spectrum: Spectrum) -> Float[Tensor, "row wavenumb
     the mean of the two over one sign of the wavenumber; wavenumbers 0 to n/2 - 1.
 
     It is the spectrum of Mojgani et al. 2023 (arXiv:2312.00907): |FFT|^2 / 2, averaged over rows
-    and over columns, the mean of both, over n^3. Its sum over all wavenumbers is a quarter of the
-    mean square, up to the modes of wavenumber 0.
+    and over columns, the mean of both, over n^3; of a vorticity. That of the energy is the same of
+    grid.inverse.sqrt() times its spectrum; their files of it lack the half.
     """
     half = grid.n // 2
     power = spectrum.real.square() + spectrum.imag.square()
