@@ -9,6 +9,14 @@ import pytest
 
 from fieldcast.meshes import Field
 from fieldcast.solvers.kuramoto_sivashinsky import KuramotoSivashinsky, line_case
+from fieldcast.solvers.two_layer import (
+    NUMBERS,
+    Channel,
+    LayerLibrary,
+    TwoLayer,
+    channel_case,
+    continued,
+)
 from fieldcast.surrogates.medida import (
     NOTHING,
     Equation,
@@ -115,6 +123,37 @@ def test_a_model_without_a_term_gets_it_back():
     bare = missed(KuramotoSivashinsky())
     assert bare > 1.0
     assert missed(KuramotoSivashinsky(found.closure(library))) < 0.02 * bare
+
+
+def test_two_layers_with_another_friction_are_put_right():
+    """The term is found in the lower layer; with it the model goes the way of the system."""
+    channel, h = Channel(lengths=(23.0, 34.0), counts=(24, 48)), 0.0025
+    solver, library = TwoLayer(channel=channel, step=0.1), LayerLibrary(channel)
+    true, false = NUMBERS, {**NUMBERS, "friction": 0.37}
+    run = solver.solve(channel_case(channel, np.array([0.0, 15.0, 25.0])))
+    before = np.moveaxis(run.fields["q"].values[1:].reshape(2, 48, 24, 2), -1, 1)
+
+    def stepped(numbers, q):
+        advance = solver.advance(numbers)
+        return np.stack([advance(one, h) for one in q])
+
+    after = stepped(true, before)
+    error = model_error(before, after, lambda q: stepped(false, q), h)[:, 1]
+    found = Medida().discover(between(library, before, after), error)
+    assert set(found.coefficients) == {"lap psi2"}
+    assert abs(found.coefficients["lap psi2"] - 0.3) < 0.015
+    lower = found.closure(library)
+
+    def closure(q):
+        return np.stack([np.zeros_like(q[0]), lower(q)])
+
+    start = continued(run, np.array([25.0, 28.0]))
+    closed = replace(solver, closure=closure)
+    ends = [
+        model.solve(replace(start, parameters=numbers)).fields["q"].values[-1]
+        for model, numbers in ((solver, true), (solver, false), (closed, false))
+    ]
+    assert np.abs(ends[2] - ends[0]).max() < 0.02 * np.abs(ends[1] - ends[0]).max()
 
 
 def test_noise_alone_has_no_equation():
