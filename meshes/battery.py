@@ -194,6 +194,21 @@ class Cell:
         )
         return negative, -positive
 
+    def voltage(self, negative: Any, positive: Any, faster: Any) -> Any:
+        """V = U_c(x_c) - U_a(x_a) + eta_c - eta_a [V], eta = (2 R T / F) asinh(F j / (2 i0(x))),
+        of the stoichiometries at the particles' surfaces (Marquis et al. 2019,
+        doi:10.1149/2.0341915jes); the negative exchange current is so many times `faster`."""
+        j_a, j_c = (FARADAY * j for j in self.fluxes)
+        a, c = self.negative, self.positive
+        eta_a = 2.0 * self.thermal * _arcsinh(0.5 * j_a / (faster * a.exchange(negative)))
+        eta_c = 2.0 * self.thermal * _arcsinh(0.5 * j_c / c.exchange(positive))
+        return c.potential(positive) - a.potential(negative) + eta_c - eta_a
+
+
+def _arcsinh(x: Any) -> Any:
+    """Tensors have a method for it."""
+    return np.arcsinh(x) if isinstance(x, np.ndarray) else x.arcsinh()
+
 
 def particle(points: int = 41) -> Mesh:
     """Radii r / R of a particle [-] from its centre to its surface, closer towards it."""

@@ -45,6 +45,10 @@ class Jet:
         """One column alone."""
         return self._with(self.parts[:, :, k : k + 1])
 
+    def above(self, least: float) -> Jet:
+        """As it is, where its value is at least this, else with this as its value."""
+        return self._with(torch.cat([self.parts[:1].clamp(min=least), self.parts[1:]]))
+
     def truncated(self, first: int) -> Jet:
         """Without second derivatives, and with those by the first coordinates alone."""
         return Jet(self.parts[: 1 + first], first, 0)
@@ -71,6 +75,11 @@ class Jet:
         y = self.value.sigmoid()
         slope = y * (1.0 - y)
         return self.through(y, slope, slope * (1.0 - 2.0 * y))
+
+    def sine(self) -> Jet:
+        """sin x."""
+        y = self.value.sin()
+        return self.through(y, self.value.cos(), -y)
 
     def exp(self) -> Jet:
         """e^x."""

@@ -15,8 +15,8 @@ from fieldcast.meshes.battery import Curve
 from .jets import Jet, joined
 from .pinn_problem import Ansatz, Equations, Points, Term
 
-CENTRE = 0.01
-"""Radii below which all is as there, as the ansatz divides by them."""
+CENTRE, SOON = 0.01, 1e-12
+"""The radius and the time below which all is as there, as the ansatz divides by them."""
 HELD = 0.12
 """The Fourier number by which the layer at the surface has reached the centre."""
 NODES = 12
@@ -50,20 +50,19 @@ class Particle(Equations):
         """r, t and, where it varies, log s."""
         return 2 if self.fastest == 1.0 else 3
 
-    def ansatz(self, points: Points) -> Ansatz:
-        every = self.jets(torch.cat([points[:, :1].clamp(min=CENTRE), points[:, 1:]], dim=1))
-        r, t = every.column(0), every.column(1)
+    def ansatz(self, at: Jet) -> Ansatz:
+        points, r, t = at.value, at.column(0).above(CENTRE), at.column(1).above(SOON)
         own, early = self.rate * self.speed(points), self.early(points)
         fourier = early * t
         mean = self.start + 3.0 * self.flux * t
         late = 3.0 * self.flux * t + (0.5 * r * r - 0.3) * (self.flux / (own * self.curve.at(mean)))
         near = _layer(r, fourier) * (self.flux / early)
-        gone = (-((1.0 / HELD) * fourier) ** 3.0).exp()
+        gone = (-(((1.0 / HELD) * fourier) ** 3.0)).exp()
         base = self.start + gone * near + (1.0 - gone) * late
         root = t**0.5
         columns = [2.0 * root - 1.0, 2.0 * r * r - 1.0, 2.0 * (1.4 * fourier**0.5).tanh() - 1.0]
         if self.coordinates == 3:
-            columns.append(every.column(2) * (2.0 / np.log(self.fastest)) - 1.0)
+            columns.append(at.column(2) * (2.0 / np.log(self.fastest)) - 1.0)
         amplitude = (1.0 - (-10.0 * fourier).exp()) * (self.flux / early)
         return Ansatz(joined(columns), base, amplitude)
 
@@ -112,7 +111,7 @@ class Particle(Equations):
         x = self.placed(late)[:, None].expand(-1, NODES, -1)
         return torch.cat([nodes.expand(len(unit), -1)[:, :, None], x[:, :, 1:]], dim=2)
 
-    def _lithium(self, u: Jet, x: Points) -> Float[Tensor, " row"]:
+    def _lithium(self, u: Jet, x: Points) -> Float[Tensor, " 1"]:
         _, weights = _rule(x)
         excess = weights @ (u.value[:, 0] - self.start) / (3.0 * self.flux) - x[0, 1]
         return excess[None]

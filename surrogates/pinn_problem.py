@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fieldcast.meshes import Cases, Predictions
+from fieldcast.meshes import Cases, Predictions, Samples
 
 from .jets import Jet, Residual
 from .signature import Signature
@@ -43,8 +43,8 @@ class Ansatz:
     def of(self, tensors: tuple[Tensor, Tensor, Tensor]) -> Ansatz:
         """At other points."""
         first, second = self.base.first, self.base.second
-        jets = (Jet(parts, first, second) for parts in tensors)
-        return Ansatz(*jets, self.bounded)
+        features, base, amplitude = (Jet(parts, first, second) for parts in tensors)
+        return Ansatz(features, base, amplitude, self.bounded)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +70,16 @@ class Equations(ABC):
     unknowns: int
 
     @abstractmethod
-    def ansatz(self, points: Points) -> Ansatz:
-        """With derivatives by the coordinates of space and time."""
+    def ansatz(self, at: Jet) -> Ansatz:
+        """From the coordinates."""
 
     @abstractmethod
     def terms(self) -> tuple[Term, ...]:
         """What is to vanish."""
 
-    def jets(self, points: Points) -> Jet:
-        """The coordinates."""
-        return Jet.coordinates(points, self.space + 1, self.space)
+    def ansatz_at(self, points: Points) -> Ansatz:
+        """With derivatives by the coordinates of space and time."""
+        return self.ansatz(Jet.coordinates(points, self.space + 1, self.space))
 
 
 class Problem(ABC):
@@ -102,9 +102,33 @@ class Problem(ABC):
         """Fields and scalars of the cases."""
 
     @abstractmethod
-    def points_of(self, cases: Cases, name: str, count: int) -> Float[Tensor, "case row coord"]:
-        """So many points in the domain of the equations `name`, as rows of the unit cube, with the
-        parameters of each case: where residuals are looked at for the cases' trust."""
+    def columns(self, cases: Cases, name: str) -> Float[Tensor, "case parameter"]:
+        """The parameters of each case as coordinates of the equations `name`."""
+
+    def data(self, samples: Samples) -> Mapping[str, tuple[Term, ...]]:
+        """Terms by the name of equations that ask solutions to be what samples say; `known` makes
+        them.
+
+        Raises:
+            ValueError: a problem that takes no samples.
+        """
+        raise ValueError(
+            f"expected no samples, as {type(self).__name__} is solved from equations alone, got "
+            f"{len(samples)}; give a correction=..., which learns what they leave"
+        )
+
+
+def known(points: Points, values: Float[Tensor, "row 1"], weight: float = 1.0) -> Term:
+    """A term that asks the solution of one unknown to have these values at these points."""
+    table = torch.cat([points, values], dim=1)
+
+    def some(unit: Float[Tensor, "row coordinate"]) -> Float[Tensor, "row node _"]:
+        return table[(unit[:, 0] * len(table)).long()][:, None]
+
+    def left(u: Jet, x: Float[Tensor, "row _"]) -> Float[Tensor, " row"]:
+        return (u.value - x[:, -1:])[:, 0]
+
+    return Term("data", some, left, weight)
 
 
 def sobol(count: int, dimensions: int, seed: int) -> Float[Tensor, "row coordinate"]:

@@ -4,11 +4,12 @@ the method of Levenberg and Marquardt."""
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
@@ -17,6 +18,8 @@ from .pinn_network import Layout
 from .pinn_problem import Ansatz, Equations, Term, sobol
 from .surrogate import Progress, quiet
 
+HELD = 900_000
+"""Seeds from here on are those of points to validate by."""
 MANY = 3000
 """Weights above which the system of equations has a row per residual instead of one per weight."""
 
@@ -57,7 +60,16 @@ class Rows:
     def at(cls, equations: Equations, term: Term, unit: Float[Tensor, "row coordinate"]) -> Rows:
         """From rows of the unit cube."""
         points = term.points(unit)
-        return cls(term, points, equations.ansatz(points.flatten(0, 1)))
+        # Terms may keep more about a point behind its coordinates.
+        place = points.flatten(0, 1)[:, : equations.coordinates]
+        return cls(term, points, equations.ansatz_at(place))
+
+    def taken(self, rows: Int[Tensor, " row"]) -> Rows:
+        """Some of them."""
+        nodes = self.points.shape[1]
+        at = (rows[:, None] * nodes + torch.arange(nodes, device=rows.device)).ravel()
+        tensors = tuple(t[:, at] for t in self.ansatz.tensors)
+        return Rows(self.term, self.points[rows], self.ansatz.of(tensors))  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return len(self.points)
@@ -70,9 +82,12 @@ class Rows:
         nodes = self.points.shape[1]
         if nodes == 1:
             return self.term.residual(u, self.points[:, 0])
-        each = u.parts.unflatten(1, (-1, nodes)).unbind(1)
-        rows = zip(each, self.points, strict=True)
-        return torch.cat([self.term.residual(Jet(p, u.first, u.second), x) for p, x in rows])
+        each = u.parts.unflatten(1, (-1, nodes))
+
+        def one(parts: Tensor, x: Tensor) -> Tensor:
+            return self.term.residual(Jet(parts, u.first, u.second), x)[0]
+
+        return vmap(one, (1, 0))(each, self.points)
 
     def linearised(
         self, network: Network, weights: Float[Tensor, " weight"]
@@ -89,10 +104,10 @@ class Rows:
         return values, slopes
 
 
-def collocation(equations: Equations, count: int, seed: int) -> list[Rows]:
+def collocation(equations: Equations, terms: Sequence[Term], count: int, seed: int) -> list[Rows]:
     """`count` rows times the share of each term."""
     found = []
-    for k, term in enumerate(equations.terms()):
+    for k, term in enumerate(terms):
         unit = sobol(max(round(term.share * count), 1), equations.coordinates, 1000 * seed + k)
         found.append(Rows.at(equations, term, unit))
     return found
@@ -104,11 +119,46 @@ def loss_of(network: Network, rows: Sequence[Rows], weights: Tensor) -> Tensor:
     return torch.stack(parts).sum()
 
 
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A network that is to solve equations, with the terms of data, if any, behind their own."""
+
+    equations: Equations
+    network: Network
+    terms: tuple[Term, ...]
+
+    @classmethod
+    def of(cls, equations: Equations, layout: Layout, data: Sequence[Term] = ()) -> Task:
+        """The network has as many inputs as the ansatz has features."""
+        terms = (*equations.terms(), *data)
+        [one, *_] = collocation(equations, equations.terms(), 1, 0)
+        inputs = one.ansatz.features.value.shape[1]
+        return cls(equations, Network(layout, inputs, equations.unknowns), terms)
+
+    def rows(self, count: int, seed: int) -> list[Rows]:
+        """Points of all terms."""
+        return collocation(self.equations, self.terms, count, seed)
+
+
+class Method(ABC):
+    """A way to find weights, as a setting."""
+
+    @abstractmethod
+    def minimised(
+        self,
+        task: Task,
+        weights: Float[Tensor, " weight"],
+        seed: int = 0,
+        progress: Progress = quiet,
+    ) -> tuple[Float[Tensor, " weight"], dict[str, float]]:
+        """The weights with the least loss at points that are never trained on, and what to say."""
+
+
 @dataclass(frozen=True)
-class LevenbergMarquardt:
-    """`steps` of (J'J + m I) d = -J'r with the residuals r of all terms at `points` rows, drawn anew
-    every `fresh` steps; m falls where a step does what the linear model says and rises where it
-    doesn't (Marquardt 1963, doi:10.1137/0111030; Nielsen 1999)."""
+class LevenbergMarquardt(Method):
+    """`steps` of (J'J + m I) d = -J'r with the residuals r of all terms at `points` rows, drawn
+    anew every `fresh` steps; m falls where a step does what the linear model says and rises where
+    it doesn't (Marquardt 1963, doi:10.1137/0111030; Nielsen 1999)."""
 
     steps: int = 300
     points: int = 1000
@@ -118,20 +168,19 @@ class LevenbergMarquardt:
 
     def minimised(
         self,
-        equations: Equations,
-        network: Network,
+        task: Task,
         weights: Float[Tensor, " weight"],
         seed: int = 0,
         progress: Progress = quiet,
     ) -> tuple[Float[Tensor, " weight"], dict[str, float]]:
-        """The weights with the least loss at points that are never trained on."""
         with torch.no_grad():
-            held = collocation(equations, self.validation, 900_000 + seed)
+            network = task.network
+            held = task.rows(self.validation, HELD + seed)
             best, least = weights, float(loss_of(network, held, weights))
-            start, damping, rows = least, self.damping, collocation(equations, self.points, seed)
+            start, damping, rows = least, self.damping, task.rows(self.points, seed)
             for step in range(self.steps):
                 if step % self.fresh == 0:
-                    rows = collocation(equations, self.points, seed + step)
+                    rows = task.rows(self.points, seed + step)
                 weights, damping = self._step(network, rows, weights, damping)
                 if step % self.fresh == self.fresh - 1 or step == self.steps - 1:
                     error = float(loss_of(network, held, weights))

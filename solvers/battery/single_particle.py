@@ -20,7 +20,6 @@ from jaxtyping import Float
 from fieldcast.meshes import Case, Field, Sample, Scalar
 from fieldcast.meshes.battery import (
     CONCENTRATIONS,
-    FARADAY,
     RATES,
     VOLTAGE,
     Cell,
@@ -81,7 +80,7 @@ class SingleParticle(Solver):
         both = [self._particles(side, rates, first.times) for side in (0, 1)]
         surfaces = [surface for _, surface in both]
         self._check_inside(cases, surfaces)
-        v = voltage(self.cell, surfaces[0], surfaces[1], rates[RATES[0]][:, None])
+        v = self.cell.voltage(surfaces[0], surfaces[1], rates[RATES[0]][:, None])
         told = [
             shells.at_radii(states, surface, radii) * electrode.largest
             for (states, surface), shells, electrode in zip(
@@ -156,21 +155,6 @@ def check_discharge(case: Case, cell: Cell) -> None:
         raise ValueError(
             f"case {case.label}: expected rising times from 0 s on, got {case.times[:5]}"
         )
-
-
-def voltage(
-    cell: Cell,
-    negative: Float[np.ndarray, "row time"],
-    positive: Float[np.ndarray, "row time"],
-    faster: Float[np.ndarray, "row 1"],
-) -> Float[np.ndarray, "row time"]:
-    """V = U_c(x_c) - U_a(x_a) + eta_c - eta_a [V], eta = (2 R T / F) asinh(F j / (2 i0(x))), of
-    the stoichiometries at the surfaces; the negative exchange current is so many times `faster`."""
-    j_a, j_c = (FARADAY * j for j in cell.fluxes)
-    a, c = cell.negative, cell.positive
-    eta_a = 2.0 * cell.thermal * np.arcsinh(0.5 * j_a / (faster * a.exchange(negative)))
-    eta_c = 2.0 * cell.thermal * np.arcsinh(0.5 * j_c / c.exchange(positive))
-    return c.potential(positive) - a.potential(negative) + eta_c - eta_a
 
 
 @dataclass(frozen=True, eq=False)
