@@ -157,11 +157,12 @@ def test_woodbury_is_the_same_step():
 
 
 def test_heat_is_solved_from_its_equation():
-    predictor = Pinn(Heat(), Perceptron(10, 2), (FEW,)).fit(())
+    few = replace(FEW, steps=80)
+    predictor = Pinn(Heat(), Perceptron(12, 2), (few,)).fit(())
     for a in (0.05, 0.2, 0.5):
         case, exact = heated(a)
         [answer] = predictor.predict([case])
-        assert np.abs(answer.mean["excess_temperature"].values[:, :, 0] - exact).max() < 5e-3
+        assert np.abs(answer.mean["excess_temperature"].values[:, :, 0] - exact).max() < 1e-2
         assert answer.trust.status == "ok"
         assert answer.std is None
     case, exact = heated(0.2)
@@ -193,7 +194,7 @@ def test_more_training_leaves_less():
 @pytest.mark.parametrize("gradual", [None, GradualTime()], ids=["at once", "gradual"])
 def test_descent_lowers_the_residual(balance, gradual):
     descent = Descent(
-        steps=60, batch=64, optimiser="soap", rate=1e-2, every=20, device="cpu", average=0.9
+        steps=24, batch=64, optimiser="soap", rate=1e-2, every=8, device="cpu", average=0.9
     )
     equations = Particles(graphite_nmc()).equations()["positive particle"]
     task = Task.of(equations, Perceptron(6, 2))
@@ -202,7 +203,7 @@ def test_descent_lowers_the_residual(balance, gradual):
     method = Gradients(descent, points=256, balance=balance, gradual=gradual)
     weights, told = method.minimised(task, weights)
     assert float(loss_of(task.network, task.rows(256, 77), weights)) < before
-    assert told["steps"] == 60
+    assert told["steps"] == 24
 
 
 def test_time_is_let_in_gradually():
