@@ -32,8 +32,8 @@ from .operator_derivative import Derivative
 from .operator_images import Image
 from .particles import Particles
 from .pinn import Pinn
-from .pinn_descent import Annealing, Gradients, GradualTime, SelfAttention
-from .pinn_network import PathologyBlocks, Perceptron
+from .pinn_descent import Annealing, Gradients, GradualTime, QuasiNewton, SelfAttention
+from .pinn_network import PathologyBlocks, Perceptron, Split
 from .pinn_problem import Ansatz, Equations, Problem, Term
 from .pinn_training import LevenbergMarquardt
 from .pod_network import PodNetwork
@@ -96,6 +96,7 @@ __all__ = [
     "Predictor",
     "Priored",
     "Problem",
+    "QuasiNewton",
     "RandomizedPrior",
     "Reach",
     "RingFNO",
@@ -103,6 +104,7 @@ __all__ = [
     "SelfAttention",
     "Sensors",
     "Slices",
+    "Split",
     "StencilNetwork",
     "Surrogate",
     "Temporal",

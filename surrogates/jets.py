@@ -43,7 +43,11 @@ class Jet:
 
     def column(self, k: int) -> Jet:
         """One column alone."""
-        return self._with(self.parts[:, :, k : k + 1])
+        return self.columns(k, k + 1)
+
+    def columns(self, start: int, stop: int | None = None) -> Jet:
+        """Some columns."""
+        return self._with(self.parts[:, :, start:stop])
 
     def above(self, least: float) -> Jet:
         """As it is, where its value is at least this, else with this as its value."""

@@ -81,58 +81,48 @@ class Particles(Problem):
         return torch.as_tensor(np.log(factors / self.diffusion[0]))
 
     def answer(self, cases: Cases, solutions: Mapping[str, Solution]) -> Predictions:
-        meshes, sides = cases.meshes[""], (self.cell.negative, self.cell.positive)
-        counts = np.diff(meshes.offsets("point"))
-        radii = np.concatenate([mesh.points[:, 0] for mesh in meshes])
         fields, surfaces = {}, []
-        both = zip((NEGATIVE, POSITIVE), CONCENTRATIONS, sides, strict=True)
-        for name, field, electrode in both:
-            columns = self.columns(cases, name)
-            inside = self._points(radii, cases, columns, counts)
-            surface = self._points(np.ones(len(cases)), cases, columns, np.ones_like(counts))
-            # Asked together, as each case is alone: what a point says hangs on no other.
+        offsets, times = cases.meshes[""].offsets("point"), len(cases.times)
+        sides = (self.cell.negative, self.cell.positive)
+        for name, field, side in zip((NEGATIVE, POSITIVE), CONCENTRATIONS, sides, strict=True):
+            inside, surface = self.points(cases, self.columns(cases, name))
             found = solutions[name](torch.cat([inside, surface])).numpy()
             values, ends = np.split(found, [len(inside)])
-            shape = len(cases.times), len(radii), 1
-            packed = electrode.largest * values.reshape(shape)
-            fields[field] = PackedField(packed, meshes.offsets("point"), "mol/m^3")
-            surfaces.append(ends.reshape(len(cases.times), len(cases)).T)
-        faster = cases.parameters[RATES[0]].values
-        v = self.cell.voltage(surfaces[0], surfaces[1], faster)
+            packed = side.largest * values.reshape(times, -1, 1)
+            fields[field] = PackedField(packed, offsets, "mol/m^3")
+            surfaces.append(ends.reshape(times, len(cases)).T)
+        v = self.cell.voltage(surfaces[0], surfaces[1], cases.parameters[RATES[0]].values)
         return Predictions(cases, fields, None, {VOLTAGE: PackedEstimate(v, None, "V")})
 
     def data(self, samples: Samples) -> Mapping[str, tuple[Term, ...]]:
-        cases, sides = samples.cases, (self.cell.negative, self.cell.positive)
-        counts = np.diff(cases.meshes[""].offsets("point"))
-        radii = np.concatenate([mesh.points[:, 0] for mesh in cases.meshes[""]])
         found = {}
-        both = zip((NEGATIVE, POSITIVE), CONCENTRATIONS, sides, strict=True)
-        for name, field, electrode in both:
-            points = self._points(radii, cases, self.columns(cases, name), counts)
-            values = samples.fields[field].values.reshape(-1, 1) / electrode.largest
+        sides = (self.cell.negative, self.cell.positive)
+        for name, field, side in zip((NEGATIVE, POSITIVE), CONCENTRATIONS, sides, strict=True):
+            points, _ = self.points(samples.cases, self.columns(samples.cases, name))
+            values = samples.fields[field].values.reshape(-1, 1) / side.largest
             equations = self.equations()[name]
             assert isinstance(equations, Particle)
             term = known(points, torch.as_tensor(values), weight=1.0 / abs(equations.flux))
             found[name] = (term,)
         return found
 
-    def _points(
-        self,
-        radii: Float[np.ndarray, " point"],
-        cases: Cases,
-        columns: Float[Tensor, "case parameter"],
-        counts: np.ndarray,
-    ) -> Points:
-        """(r, t, parameters) of all times of all points, `counts` of them for each case."""
+    def points(
+        self, cases: Cases, columns: Float[Tensor, "case parameter"]
+    ) -> tuple[Points, Float[Tensor, "end coordinate"]]:
+        """(r, t, parameters) of all times of all the cases' points, and of their surfaces."""
+        meshes = cases.meshes[""]
+        radii = np.concatenate([mesh.points[:, 0] for mesh in meshes])
+        which = np.repeat(np.arange(len(cases)), np.diff(meshes.offsets("point")))
         times = torch.as_tensor(np.array(cases.times)) / self.cell.duration
-        own = columns[torch.as_tensor(np.repeat(np.arange(len(cases)), counts))]
-        r = torch.as_tensor(radii)
-        every = len(times)
-        return torch.cat(
-            [
-                r.repeat(every)[:, None],
-                times.repeat_interleave(len(r))[:, None],
-                own.repeat(every, 1),
-            ],
-            dim=1,
+        every, surface = torch.as_tensor(radii), torch.ones(len(cases), dtype=torch.float64)
+        return (
+            _at_times(times, every, columns[torch.as_tensor(which)]),
+            _at_times(times, surface, columns),
         )
+
+
+def _at_times(
+    times: Float[Tensor, " time"], r: Float[Tensor, " row"], columns: Float[Tensor, "row parameter"]
+) -> Float[Tensor, "_ coordinate"]:
+    place = torch.stack([r.repeat(len(times)), times.repeat_interleave(len(r))], dim=1)
+    return torch.cat([place, columns.repeat(len(times), 1)], dim=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .pinn_problem import Term
-from .pinn_training import HELD, Method, Rows, Task, loss_of
+from .pinn_training import HELD, Method, Network, Rows, Task, loss_of
 from .surrogate import Progress, quiet
 from .training import Descent, Objective, train
 
@@ -133,6 +133,7 @@ class Gradients(Method):
     points: int = 8000
     balance: Balance = Fixed()
     gradual: GradualTime | None = None
+    validation: int = 2048
 
     def minimised(
         self,
@@ -145,6 +146,57 @@ class Gradients(Method):
         objective = _Residuals(self, task, seed)
         found = train(module, objective, self.descent, seed=seed, progress=progress)
         return module.flat().detach(), {"steps": float(found.steps), "residual": found.error}
+
+
+@dataclass(frozen=True)
+class QuasiNewton(Method):
+    """`steps` of L-BFGS (Liu and Nocedal 1989, doi:10.1007/BF01589116), a `history` of pairs and
+    line searches for the strong Wolfe conditions, `fresh` of them at the same points."""
+
+    steps: int = 500
+    points: int = 2000
+    history: int = 50
+    fresh: int = 100
+    validation: int = 2048
+
+    def minimised(
+        self,
+        task: Task,
+        weights: Float[Tensor, " weight"],
+        seed: int = 0,
+        progress: Progress = quiet,
+    ) -> tuple[Float[Tensor, " weight"], dict[str, float]]:
+        network, held = task.network, task.rows(self.validation, HELD + seed)
+        best, least = weights, float(loss_of(network, held, weights))
+        own = weights.clone().requires_grad_()
+        for step in range(0, self.steps, self.fresh):
+            rows = task.rows(self.points, seed + step)
+            optimiser = torch.optim.LBFGS(
+                [own],
+                max_iter=min(self.fresh, self.steps - step),
+                history_size=self.history,
+                line_search_fn="strong_wolfe",
+                tolerance_grad=0.0,
+                tolerance_change=0.0,
+            )
+            optimiser.step(_closure(own, optimiser, network, rows))
+            error = float(loss_of(network, held, own.detach()))
+            if error < least:
+                best, least = own.detach().clone(), error
+            progress(f"train: residual {math.sqrt(error):.2e}", step + self.fresh, self.steps)
+        return best, {"residual": math.sqrt(least)}
+
+
+def _closure(
+    own: Tensor, optimiser: torch.optim.Optimizer, network: Network, rows: Sequence[Rows]
+) -> Callable[[], Tensor]:
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = loss_of(network, rows, own)
+        loss.backward()
+        return loss
+
+    return closure
 
 
 class _Module(nn.Module):
@@ -165,7 +217,7 @@ class _Residuals(Objective):
         # As many rows for each term, so that a row's number is that of all terms.
         pools = [Task(task.equations, task.network, (t,)) for t in _even(task)]
         self.pools = [p.rows(recipe.points, seed + k)[0] for k, p in enumerate(pools)]
-        self.held = task.rows(2048, HELD + seed)
+        self.held = task.rows(recipe.validation, HELD + seed)
         self.weigher = recipe.balance.begin(len(self.pools), recipe.points)
 
     @property

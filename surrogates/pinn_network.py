@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .jets import Jet
+from .jets import Jet, joined
 
 Weights = Mapping[str, Tensor]
 
@@ -30,7 +30,7 @@ class Layout(ABC):
         a tenth of that."""
         found = {}
         for name, (rows, columns) in self.shapes(inputs, outputs).items():
-            size = (2.0 / (rows + columns)) ** 0.5 * (0.1 if name.startswith("last") else 1.0)
+            size = (2.0 / (rows + columns)) ** 0.5 * (0.1 if "last" in name else 1.0)
             found[name] = size * torch.randn(
                 rows, columns, generator=generator, dtype=torch.float64
             )
@@ -87,3 +87,31 @@ class PathologyBlocks(Layout):
             z = dense(weights, f"layer {k}", h).tanh()
             h = u + z * (v - u)
         return dense(weights, "last", h)
+
+
+@dataclass(frozen=True)
+class Split(Layout):
+    """A network of an `inner` layout for each output; the first `blind` ones don't see the first
+    input."""
+
+    inner: Layout
+    blind: int = 0
+
+    def shapes(self, inputs: int, outputs: int) -> dict[str, tuple[int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        for k in range(outputs):
+            own = self.inner.shapes(inputs - self._start(k), 1)
+            found |= {f"{k} {name}": shape for name, shape in own.items()}
+        return found
+
+    def jet(self, weights: Weights, x: Jet) -> Jet:
+        outputs = 1 + max(int(name.split(" ", 1)[0]) for name in weights)
+        found = []
+        for k in range(outputs):
+            start = f"{k} "
+            own = {n.removeprefix(start): w for n, w in weights.items() if n.startswith(start)}
+            found.append(self.inner.jet(own, x.columns(self._start(k))))
+        return joined(found)
+
+    def _start(self, k: int) -> int:
+        return int(k < self.blind)

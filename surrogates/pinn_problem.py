@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fieldcast.meshes import Cases, Predictions, Samples
 
-from .jets import Jet, Residual
+from .jets import Jet, Residual, joined
 from .signature import Signature
 
 Points = Float[Tensor, "row coordinate"]
@@ -23,17 +23,21 @@ Solution = Callable[[Points], Float[Tensor, "row unknown"]]
 
 @dataclass(frozen=True, eq=False)
 class Ansatz:
-    """u = base + amplitude N(features), or amplitude sigmoid(N): what holds for any network N is in
-    `base`, and `amplitude` vanishes where it must hold."""
+    """u = base + amplitude N(features), with sigmoid(N) for the last `bounded` unknowns: what holds
+    for any network N is in `base`, and `amplitude` vanishes where it must hold."""
 
     features: Jet
     base: Jet
     amplitude: Jet
-    bounded: bool = False
+    bounded: int = 0
 
     def __call__(self, network: Jet) -> Jet:
         """With a network's outputs."""
-        return self.base + self.amplitude * (network.sigmoid() if self.bounded else network)
+        if self.bounded:
+            free = network.value.shape[1] - self.bounded
+            sides = network.columns(0, free), network.columns(free).sigmoid()
+            network = joined(sides)
+        return self.base + self.amplitude * network
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -25,8 +25,8 @@ from .graph_options import GROUPS
 from .operator_data import Trunk
 from .operator_derivative import Derivative
 from .operator_images import Image
-from .pinn_descent import Annealing, Fixed, Gradients, GradualTime, SelfAttention
-from .pinn_network import PathologyBlocks, Perceptron
+from .pinn_descent import Annealing, Fixed, Gradients, GradualTime, QuasiNewton, SelfAttention
+from .pinn_network import PathologyBlocks, Perceptron, Split
 from .pinn_problem import Problem
 from .pinn_training import LevenbergMarquardt
 from .sensors import Sensors
@@ -51,6 +51,8 @@ _PLAIN = {
     "pathology_blocks": PathologyBlocks,
     "levenberg_marquardt": LevenbergMarquardt,
     "gradients": Gradients,
+    "quasi_newton": QuasiNewton,
+    "split": Split,
     "fixed": Fixed,
     "self_attention": SelfAttention,
     "annealing": Annealing,

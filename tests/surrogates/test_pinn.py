@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from fieldcast.meshes import Case, Cases, Field, Mesh, Predictions, Sample
-from fieldcast.meshes.battery import CONCENTRATIONS, RATES, VOLTAGE, discharge
+from fieldcast.meshes.battery import CONCENTRATIONS, FARADAY, RATES, VOLTAGE, discharge
 from fieldcast.meshes.packed import PackedField
 from fieldcast.solvers.battery import SingleParticle, graphite_nmc
 from fieldcast.surrogates import load
 from fieldcast.surrogates.heat import Heat
 from fieldcast.surrogates.jets import Jet, joined
 from fieldcast.surrogates.particles import Particles
+from fieldcast.surrogates.particles_soft import SoftCell, SoftParticles, paper
 from fieldcast.surrogates.pinn import Pinn
 from fieldcast.surrogates.pinn_descent import (
     Annealing,
@@ -27,7 +28,7 @@ from fieldcast.surrogates.pinn_descent import (
     SelfAttention,
 )
 from fieldcast.surrogates.pinn_network import PathologyBlocks, Perceptron
-from fieldcast.surrogates.pinn_problem import Ansatz, Equations, Problem, Term
+from fieldcast.surrogates.pinn_problem import Ansatz, Equations, Problem, Term, sobol
 from fieldcast.surrogates.pinn_training import LevenbergMarquardt, Task, _solved, loss_of
 from fieldcast.surrogates.polynomial import Polynomial
 from fieldcast.surrogates.signature import FieldKind, Signature
@@ -305,3 +306,52 @@ def test_particles_are_saved_and_loaded(cell, trained, tmp_path):
     np.testing.assert_array_equal(one.scalars[VOLTAGE].mean, other.scalars[VOLTAGE].mean)
     assert again.recipe == trained.recipe
     assert one.trust == other.trust
+
+
+# ------------------------------------------------------------------------- the published form
+
+
+def test_the_exact_solution_leaves_little_of_the_published_residuals(cell, trained):
+    """What the trained particles say, with potentials by linear kinetics, solves the soft form."""
+    soft = SoftCell(cell, (0.5, 4.0), (1.0, 10.0))
+    negative, positive = (trained.tasks[k] for k in trained.tasks)
+    for term in soft.terms():
+        points = term.points(sobol(64, 4, 5))[:, 0]
+        points[:, 1] = 0.05 + 0.95 * points[:, 1]  # after the start, which is left in a second
+        solution = exact(cell, trained, negative, positive, points)
+        left = term.residual(solution, points)
+        # Nearly all: the ansatz does not resolve what lies within 1 % of the centre.
+        assert left.abs().quantile(0.9) < 0.02, term.name
+
+
+def exact(cell, trained, negative, positive, points):
+    """(phi_e, phi_s, c_a, c_c) as jets by r and t."""
+    columns = points[:, :2], torch.cat([points[:, :2], points[:, 3:].log()], dim=1)
+    pairs = zip((negative, positive), trained.weights.values(), columns, strict=True)
+    found = []
+    for task, weights, x in pairs:
+        at = task.equations.ansatz_at(x)
+        found.append(at(task.network(weights, at.features)))
+    a, c = (u.value for u in found)
+    eta_a, eta_c = (
+        cell.thermal * FARADAY * j / e.exchange(x)
+        for j, e, x in zip(cell.fluxes, (cell.negative, cell.positive), (a, c), strict=True)
+    )
+    electrolyte = -eta_a / points[:, 2:3] - cell.negative.potential(a)
+    solid = cell.positive.potential(c) + eta_c + electrolyte
+    # Derivatives of the potentials are in no equation.
+    potentials = [0.0 * found[0] + value for value in (electrolyte, solid)]
+    return joined([*potentials, *found])
+
+
+def test_the_published_form_is_trained(cell):
+    layout, (adam, lbfgs) = paper(0.0002)
+    few = replace(adam, points=64, validation=64, descent=replace(adam.descent, batch=16))
+    last = replace(lbfgs, points=32, validation=64)
+    recipe = Pinn(SoftParticles(cell), layout, (few, last))
+    predictor = recipe.fit(())
+    [answer] = predictor.predict([asked(cell, 2.0, 2.0)])
+    # At the start the ansatz says all, with linear kinetics (0.1 mV off).
+    truth = SingleParticle(cell).solve(asked(cell, 2.0, 2.0))
+    gap = answer.scalars[VOLTAGE].mean - truth.scalars[VOLTAGE].value
+    assert abs(gap[0]) < 2e-4
