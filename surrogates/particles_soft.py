@@ -6,7 +6,7 @@ concentrations, linear kinetics and boundaries as residuals, to compare with.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from fieldcast.meshes import Cases, Predictions
 from fieldcast.meshes.battery import CONCENTRATIONS, FARADAY, RATES, VOLTAGE, Cell, Electrode
 from fieldcast.meshes.packed import PackedEstimate, PackedField
 
-from .jets import Jet, joined
+from .jets import Jet, Residual, joined
 from .particles import Particles
 from .pinn_descent import Gradients, QuasiNewton
 from .pinn_network import PathologyBlocks, Split
@@ -90,7 +90,7 @@ class SoftCell(Equations):
             ]
         return tuple(found)
 
-    def _placed(self, radius: float | None):
+    def _placed(self, radius: float | None) -> Callable[[Tensor], Tensor]:
         def points(unit: Float[Tensor, "row coordinate"]) -> Float[Tensor, "row 1 coordinate"]:
             r = unit[:, 0] if radius is None else torch.full_like(unit[:, 0], radius)
             (a, b), (c, d) = self.kinetics, self.diffusion
@@ -99,7 +99,7 @@ class SoftCell(Equations):
 
         return points
 
-    def _kinetics(self, side: int):
+    def _kinetics(self, side: int) -> Residual:
         """i0 F eta / (R T) = F j."""
         electrode, j = self.sides[side], FARADAY * self.cell.fluxes[side]
 
@@ -113,7 +113,7 @@ class SoftCell(Equations):
 
         return residual
 
-    def _diffusion(self, side: int):
+    def _diffusion(self, side: int) -> Residual:
         electrode = self.sides[side]
         span = electrode.start if side == 0 else 1.0 - electrode.start
 
@@ -125,7 +125,7 @@ class SoftCell(Equations):
 
         return residual
 
-    def _slope(self, side: int, radius: float):
+    def _slope(self, side: int, radius: float) -> Residual:
         electrode = self.sides[side]
         flux = -self.cell.fluxes[side] * self.cell.duration
         flux /= electrode.radius * electrode.largest
