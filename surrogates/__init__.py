@@ -2,6 +2,7 @@
 
 from .baselines import MeanField, NearestCase, PodRidge
 from .bundle import load
+from .chebyshev import Chebyshev
 from .closures import closure
 from .column_network import ColumnNetwork, RandomizedPrior
 from .conformal import Conformal
@@ -29,6 +30,12 @@ from .multi_fidelity import MultiFidelity
 from .operator_data import Trunk
 from .operator_derivative import Derivative
 from .operator_images import Image
+from .particles import Particles
+from .pinn import Pinn
+from .pinn_descent import Annealing, Gradients, GradualTime, QuasiNewton, SelfAttention
+from .pinn_network import PathologyBlocks, Perceptron, Split
+from .pinn_problem import Ansatz, Equations, Problem, Term
+from .pinn_training import LevenbergMarquardt
 from .pod_network import PodNetwork
 from .polynomial import Polynomial
 from .priored import Priored
@@ -43,8 +50,11 @@ __all__ = [
     "FNO",
     "GINO",
     "MMGP",
+    "Annealing",
+    "Ansatz",
     "AttentionUNet",
     "Autoregressive",
+    "Chebyshev",
     "ColumnNetwork",
     "Conformal",
     "ConservationUpdate",
@@ -56,11 +66,15 @@ __all__ = [
     "Descent",
     "Differentiable",
     "Ensemble",
+    "Equations",
     "FusionDeepONet",
     "GlobalNodes",
     "GradientOf",
+    "Gradients",
+    "GradualTime",
     "GraphTransformer",
     "Image",
+    "LevenbergMarquardt",
     "Masking",
     "MeanField",
     "MeshGraphNet",
@@ -70,23 +84,32 @@ __all__ = [
     "MultiTaskDeepONet",
     "NearestCase",
     "NetFlux",
+    "Particles",
     "PatchNetwork",
+    "PathologyBlocks",
+    "Perceptron",
+    "Pinn",
     "PodDeepONet",
     "PodNetwork",
     "PodRidge",
     "Polynomial",
     "Predictor",
     "Priored",
+    "Problem",
+    "QuasiNewton",
     "RandomizedPrior",
     "Reach",
     "RingFNO",
     "Rollout",
+    "SelfAttention",
     "Sensors",
     "Slices",
+    "Split",
     "StencilNetwork",
     "Surrogate",
     "Temporal",
     "Tendency",
+    "Term",
     "Total",
     "Training",
     "Trunk",

@@ -6,6 +6,15 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from fieldcast.meshes.battery import (
+    Cell,
+    Electrode,
+    Electrolyte,
+    Expansion,
+    PowerOfTen,
+    Root,
+    Series,
+)
 from fieldcast.meshes.morphing import Morphing
 from fieldcast.meshes.plugins import Kind, plugin, plugin_name
 
@@ -16,12 +25,38 @@ from .graph_options import GROUPS
 from .operator_data import Trunk
 from .operator_derivative import Derivative
 from .operator_images import Image
+from .pinn_descent import Annealing, Fixed, Gradients, GradualTime, QuasiNewton, SelfAttention
+from .pinn_network import PathologyBlocks, Perceptron, Split
+from .pinn_problem import Problem
+from .pinn_training import LevenbergMarquardt
 from .sensors import Sensors
 from .surrogate import Surrogate
 from .tendency import Tendency
 from .training import Descent
 
+_PLUGINS: Mapping[Kind, type] = {
+    "surrogates": Surrogate,
+    "morphings": Morphing,
+    "problems": Problem,
+}
 _PLAIN = {
+    "cell": Cell,
+    "electrode": Electrode,
+    "electrolyte": Electrolyte,
+    "series": Series,
+    "power_of_ten": PowerOfTen,
+    "root": Root,
+    "expansion": Expansion,
+    "perceptron": Perceptron,
+    "pathology_blocks": PathologyBlocks,
+    "levenberg_marquardt": LevenbergMarquardt,
+    "gradients": Gradients,
+    "quasi_newton": QuasiNewton,
+    "split": Split,
+    "fixed": Fixed,
+    "self_attention": SelfAttention,
+    "annealing": Annealing,
+    "gradual_time": GradualTime,
     "training": Training,
     "descent": Descent,
     "tendency": Tendency,
@@ -40,10 +75,10 @@ _PLAIN = {
 
 def recipe_to_json(recipe: Any) -> Any:
     """Plugins become {"kind", "name", "settings"}, groups {"group", "settings"}, tuples lists."""
-    if isinstance(recipe, (Surrogate, Morphing)):
-        kind: Kind = "surrogates" if isinstance(recipe, Surrogate) else "morphings"
-        name = plugin_name(kind, type(recipe))
-        return {"kind": kind, "name": name, "settings": _settings(recipe)}
+    for kind, base in _PLUGINS.items():
+        if isinstance(recipe, base):
+            name = plugin_name(kind, type(recipe))
+            return {"kind": kind, "name": name, "settings": _settings(recipe)}
     if is_dataclass(recipe) and not isinstance(recipe, type):
         group = next((k for k, cls in _PLAIN.items() if type(recipe) is cls), None)
         if group is None:
@@ -70,8 +105,8 @@ def recipe_from_json(values: Any) -> Any:
         return values
     if "group" in values:
         return _made(_PLAIN.get(values["group"]), values)
-    if values.get("kind") not in ("surrogates", "morphings"):
-        raise ValueError(f"expected a surrogate or a morphing, got {values.get('kind')!r}")
+    if values.get("kind") not in _PLUGINS:
+        raise ValueError(f"expected one of {list(_PLUGINS)}, got {values.get('kind')!r}")
     return _made(plugin(values["kind"], values["name"]), values)
 
 
