@@ -20,7 +20,6 @@ from bars import Bar, Clock, arguments, finish, say, table
 
 BARE, VARYING, PYQG, CFD = "bare", "skew, varying", "pyqg-jax", "jax-cfd"
 OWN = (BARE, "flux, local", "skew", "skew, mean", VARYING, "skew, local")
-ROWS = (1, 4, 8, 16)
 PEERS = {PYQG: "pyqg_jax", CFD: "jax_cfd"}
 TOLD = {
     BARE: "fieldcast, no closure, flux form, 2/3 rule",
@@ -88,11 +87,11 @@ def speeds(entries: Sequence[Entry], turns: int, work: int) -> dict[Entry, float
 
 def main() -> None:
     given, clock = arguments(__doc__ or ""), Clock()
-    turns, work = (5, 1600) if given.quick else (15, 4800)
+    turns, work, counts = (5, 1600, (8, 16)) if given.quick else (15, 4800, (1, 4, 8, 16))
     there = [name for name, module in PEERS.items() if find_spec(module) is not None]
     for name in PEERS.keys() - set(there):
         say(f"{name} is not installed: pip install 'fieldcast[peers]'; its bar is left out")
-    entries = [Entry(name, rows) for name in (*OWN, *there) for rows in ROWS]
+    entries = [Entry(name, rows) for name in (*OWN, *there) for rows in counts]
     found = speeds(entries, turns, work)
     best = {n: max(v for e, v in found.items() if e.name == n) for n in (*OWN, *there)}
     bars = [share("varying closure, skew form / bare", best[VARYING] / best[BARE], 0.33, turns)]
@@ -102,10 +101,10 @@ def main() -> None:
         bars.append(share("bare / jax-cfd", best[BARE] / best[CFD], 5.0, turns))
     bars = [Bar(b.name, b.value, b.goal, b.n, clock(), b.least) for b in bars]
     rows = [
-        (TOLD[n], *(f"{found[Entry(n, k)] / 1e3:.1f}" for k in ROWS), best[n] / best[BARE])
+        (TOLD[n], *(f"{found[Entry(n, k)] / 1e3:.1f}" for k in counts), best[n] / best[BARE])
         for n in best
     ]
-    head = ("64 x 64, thousands of steps a second", *(f"{k} row(s)" for k in ROWS), "best / bare")
+    head = ("64 x 64, thousands of steps a second", *(f"{k} row(s)" for k in counts), "best / bare")
     finish("turbulence_speed", given, bars, {"speed on one core": table(head, rows)})
 
 
