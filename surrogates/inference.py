@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.func import jacrev, vmap
 
@@ -46,10 +46,17 @@ class Posterior:
         low, high = torch.tensor(rows, dtype=torch.float64).T
         return low, high
 
+    @property
+    def logarithmic(self) -> Float[Tensor, " column"]:
+        """1 for parameters that are sampled by their logarithm: positive ones, not log sigma."""
+        low, _ = self.limits
+        found = (low > 0.0).double()
+        found[-1] = 0.0
+        return found
+
     def placed(self, z: Float[Tensor, "row column"]) -> Float[Tensor, "row column"]:
-        """From any numbers to what lies within the limits, by the logistic function."""
-        low, high = self.limits
-        return low + (high - low) * torch.sigmoid(z)
+        """From what is sampled to parameters and log sigma."""
+        return torch.where(self.logarithmic > 0.0, z.exp(), z)
 
     def log_likelihood(self, x: Float[Tensor, "row column"]) -> Float[Tensor, " row"]:
         """log p(y | x) of rows of parameters and log sigma."""
@@ -58,9 +65,28 @@ class Posterior:
         return -0.5 * (gap.square() / variance + (2.0 * math.pi * variance).log()).sum(dim=1)
 
     def log_density(self, z: Float[Tensor, "row column"]) -> Float[Tensor, " row"]:
-        """Of z, whose `placed` is uniform a priori."""
-        prior = torch.nn.functional.logsigmoid(z) + torch.nn.functional.logsigmoid(-z)
-        return self.log_likelihood(self.placed(z)) + prior.sum(dim=1)
+        """Of z, whose `placed` is uniform a priori: as if there were no limits, whose outside
+        `inside` tells, so that paths may lead through it."""
+        return self.log_likelihood(self.placed(z)) + (self.logarithmic * z).sum(dim=1)
+
+    def inside(self, z: Float[Tensor, "row column"]) -> Bool[Tensor, " row"]:
+        """Whether all lies within the limits."""
+        (low, high), x = self.limits, self.placed(z)
+        return ((x >= low) & (x <= high)).all(dim=1)
+
+    @property
+    def drawn_limits(self) -> tuple[Float[Tensor, " column"], Float[Tensor, " column"]]:
+        """Of z."""
+        logs = self.logarithmic > 0.0
+        low, high = (torch.where(logs, x.abs().log(), x) for x in self.limits)
+        return low, high
+
+    def drawn(self, count: int, generator: torch.Generator) -> Float[Tensor, "row column"]:
+        """z at random places within the limits."""
+        low, high = self.limits
+        unit = torch.rand(count, len(low), generator=generator, dtype=torch.float64)
+        x = low + (high - low) * unit
+        return torch.where(self.logarithmic > 0.0, x.log(), x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,11 +219,11 @@ class Hamiltonian:
     that are whitened by the curvature at the most probable place; `leaps` of about `reach` in all
     for a step."""
 
-    chains: int = 64
+    chains: int = 256
     draws: int = 200
     warm_up: int = 50
-    leaps: int = 8
-    reach: float = 1.6
+    leaps: int = 4
+    reach: float = 1.5
     starts: int = 2000
 
     def drawn(self, posterior: Posterior, seed: int = 0) -> Draws:
@@ -210,6 +236,8 @@ class Hamiltonian:
             return posterior.log_density(best + w @ factor.T)
 
         w = torch.randn(self.chains, len(best), generator=generator, dtype=torch.float64)
+        # Chains whose start lies outside begin at the most probable place.
+        w = torch.where(posterior.inside(best + w @ factor.T)[:, None], w, torch.zeros_like(w))
         found, accepted = [], 0.0
         level, slope = _with_slope(value, w)
         for step in range(self.warm_up + self.draws):
@@ -223,7 +251,8 @@ class Hamiltonian:
                 kick = kick + (size if leap < self.leaps - 1 else 0.5 * size) * rise
             gain = ahead - level + 0.5 * (momentum.square() - kick.square()).sum(dim=1)
             chance = torch.rand(self.chains, generator=generator, dtype=torch.float64).log()
-            taken = chance < gain.nan_to_num(-math.inf)
+            taken = chance < gain.nan_to_num(-math.inf, -math.inf, -math.inf)
+            taken &= posterior.inside(best + new @ factor.T)
             w = torch.where(taken[:, None], new, w)
             level = torch.where(taken, ahead, level)
             slope = torch.where(taken[:, None], rise, slope)
@@ -255,11 +284,10 @@ def _curvature(posterior: Posterior, z: Float[Tensor, "row column"]) -> Tensor:
     variance = noise + posterior.own.square()
     variance = variance.expand(len(z), j.shape[1])
     found = j.mT @ (j / variance[:, :, None])
-    low, high = posterior.limits
-    s = torch.sigmoid(z)
-    slope = (high - low)[-1] * s[:, -1] * (1.0 - s[:, -1])
-    found[:, -1, -1] += 2.0 * (noise / variance).square().sum(dim=1) * slope.square()
-    return found + torch.diag_embed(2.0 * s * (1.0 - s))
+    found[:, -1, -1] += 2.0 * (noise / variance).square().sum(dim=1)
+    # No wider than the limits, where data say nothing.
+    low, high = posterior.drawn_limits
+    return found + torch.diag(12.0 / (high - low).square())
 
 
 def most_probable(
@@ -267,8 +295,8 @@ def most_probable(
 ) -> Float[Tensor, " column"]:
     """The z of the largest density: damped steps of Gauss and Newton from the best `keep` of so
     many random starts."""
-    low, _ = posterior.limits
-    z = torch.randn(starts, len(low), generator=generator, dtype=torch.float64) * 1.5
+    z = posterior.drawn(starts, generator)
+    low, high = posterior.drawn_limits
     z = z[posterior.log_density(z).topk(keep).indices]
     damping = torch.full((keep,), 1e-2, dtype=torch.float64)
     for _ in range(steps):
@@ -276,7 +304,7 @@ def most_probable(
         system = _curvature(posterior, z)
         shift = damping[:, None] * system.diagonal(dim1=1, dim2=2)
         move = torch.linalg.solve(system + torch.diag_embed(shift), slope[:, :, None])[:, :, 0]
-        new = z + move.clamp(-2.0, 2.0)
+        new = torch.minimum(torch.maximum(z + move, low), high)
         better = posterior.log_density(new) > level
         z = torch.where(better[:, None], new, z)
         damping = torch.where(better, 0.3 * damping, 4.0 * damping).clamp(1e-9, 1e9)

@@ -47,7 +47,7 @@ def test_identifiability_is_least_squares(posterior):
 
 
 @pytest.mark.parametrize(
-    "draw", [exact, lambda p: Hamiltonian(draws=100, starts=200).drawn(p)], ids=["grid", "hmc"]
+    "draw", [exact, lambda p: Hamiltonian(chains=32, draws=150, starts=100).drawn(p)], ids=["grid", "hmc"]
 )
 def test_draws_are_those_of_least_squares(posterior, draw):
     found, (mean, std) = draw(posterior), solved(posterior)
@@ -60,7 +60,7 @@ def test_draws_are_those_of_least_squares(posterior, draw):
 
 
 def test_samplers_agree(posterior):
-    one, other = exact(posterior), Hamiltonian(starts=200).drawn(posterior)
+    one, other = exact(posterior), Hamiltonian(chains=64, starts=100).drawn(posterior)
     for name in posterior.names:
         assert other.r_hat(name) < 1.01
         assert other.effective(name) > 3000
