@@ -47,7 +47,9 @@ def test_identifiability_is_least_squares(posterior):
 
 
 @pytest.mark.parametrize(
-    "draw", [exact, lambda p: Hamiltonian(chains=32, draws=150, starts=100).drawn(p)], ids=["grid", "hmc"]
+    "draw",
+    [exact, lambda p: Hamiltonian(chains=32, draws=150, starts=100).drawn(p)],
+    ids=["grid", "hmc"],
 )
 def test_draws_are_those_of_least_squares(posterior, draw):
     found, (mean, std) = draw(posterior), solved(posterior)
