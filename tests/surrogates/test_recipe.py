@@ -59,7 +59,7 @@ def test_unknown_plugins_list_what_is_installed():
     values = {"kind": "surrogates", "name": "oracle", "settings": {}}
     with pytest.raises(ValueError, match=r"installed surrogates \[.*'mmgp'.*\], got 'oracle'"):
         recipe_from_json(values)
-    with pytest.raises(ValueError, match="expected a surrogate or a morphing, got 'solvers'"):
+    with pytest.raises(ValueError, match=r"expected one of .*problems.*, got 'solvers'"):
         recipe_from_json({"kind": "solvers", "name": "plate", "settings": {}})
 
 
