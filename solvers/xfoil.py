@@ -7,7 +7,7 @@ import math
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar
 from fieldcast.meshes.sample import scalars_of
 
 from .airfoils import Curve, around, naca
-from .command import Command, Step
+from .command import Command, Limits, Step
 from .solver import Range, Solver, SolverFailed, parameter_values
 
 # As packaged by Debian it stops at the first division by zero, which it means to survive.
@@ -43,6 +43,8 @@ class Panels(Command):
     quarter chord."""
 
     panels: int = 200
+    # It answers in seconds, or, where it finds no way out of a menu, never.
+    limits: Limits = field(default_factory=lambda: Limits(seconds=60.0), kw_only=True)
 
     programs: ClassVar = ("xfoil", "cc")
     install: ClassVar = "apt-get install xfoil gcc"

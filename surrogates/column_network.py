@@ -20,7 +20,7 @@ from .column_data import ColumnReading, guard_of, place_of
 from .deep_ensemble import DeepEnsemble
 from .features import Features
 from .guard import Guard
-from .placing import placed
+from .placing import placed, returned
 from .pod_network import told
 from .priored import Priored
 from .signature import Signature, describe
@@ -312,7 +312,7 @@ class ColumnPredictor(Predictor):
 
     def answer(self, cases: Cases, device: str | None) -> Predictions:
         net, x = self._placed(cases, device)
-        mean, std = (part.float().cpu().numpy() for part in moments(net, x))
+        mean, std = (returned(part) for part in moments(net, x))
         alone = isinstance(self.recipe, ColumnNetwork)
         found = self.reading.answer(cases, mean, None if alone else self.widening * std)
         trust = self.guard.judge(place_of(self.features, cases))

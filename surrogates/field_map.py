@@ -24,6 +24,7 @@ from .case_data import STILL, Scaling, described, place, split_samples
 from .features import Features
 from .guard import Guard
 from .operator_surrogate import load_weights, weights_of
+from .placing import returned
 from .signature import FieldKind, Signature, describe
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 
@@ -375,10 +376,7 @@ class FieldMapPredictor(Predictor):
             found = torch.cat([self.net(part, near) for part in each])
             parts = found.split(self.reading.outputs, 2)
             both = zip(PLACES, parts, self.reading.outward, strict=True)
-            return [
-                s.inverse(averaged(mesh, y, on).float().cpu().numpy().astype(float))
-                for on, y, s in both
-            ]
+            return [s.inverse(returned(averaged(mesh, y, on)).astype(float)) for on, y, s in both]
 
     def split(self, found: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs of `mapped` by name."""

@@ -24,6 +24,7 @@ from .graph_objective import NODES, GraphObjective, GraphTraining, MaskedObjecti
 from .graph_options import Contact
 from .graph_sites import Items, Sites, batch_of, fields_of
 from .guard import Guard
+from .placing import placed, returned
 from .pod_network import told
 from .signature import Signature, describe
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
@@ -262,21 +263,21 @@ class GraphPredictor(Predictor):
         """Fields and standardised scalars of cases that fit together."""
         for case in cases:
             self.reading.check_regions(case)
-        placed = [self.sites.there(self.sites.of_case(c), where) for c in cases]
-        x = torch.cat([self.reading.inputs(c, p.site) for c, p in zip(cases, placed, strict=True)])
+        sites = [self.sites.there(self.sites.of_case(c), where) for c in cases]
+        x = torch.cat([self.reading.inputs(c, p.site) for c, p in zip(cases, sites, strict=True)])
         with torch.no_grad():
-            batch = batch_of(placed)
-            nodes, scalars = self.net(x.to(where), batch)
-            fields = fields_of(self.reading, nodes, batch.sizes, placed)
+            batch = batch_of(sites)
+            nodes, scalars = self.net(placed(x, where), batch)
+            fields = fields_of(self.reading, nodes, batch.sizes, sites)
         parts = []
         for kind, values in zip(self.signature.fields.values(), fields, strict=True):
             sizes = [
-                len(p.points) if kind.on == "point" else p.site.to_cells.shape[0] for p in placed
+                len(p.points) if kind.on == "point" else p.site.to_cells.shape[0] for p in sites
             ]
-            parts.append(np.split(values.cpu().numpy(), np.cumsum(sizes)[:-1]))
-        told = scalars.cpu().numpy()
+            parts.append(np.split(returned(values), np.cumsum(sizes)[:-1]))
+        told = returned(scalars)
         answers = []
-        for k, (case, p) in enumerate(zip(cases, placed, strict=True)):
+        for k, (case, p) in enumerate(zip(cases, sites, strict=True)):
             named = zip(self.signature.fields, parts, strict=True)
             own = [self.reading.field(name, part[k], case, p.site) for name, part in named]
             answers.append((own, told[k]))

@@ -26,7 +26,7 @@ from .operator_derivative import Derivative
 from .operator_images import Image
 from .operator_layers import AT_ONCE, OperatorNet
 from .operator_objective import Ends, OperatorObjective, Pack, ends_of
-from .placing import placed
+from .placing import placed, returned
 from .pod_network import told as told_of
 from .sensors import Sensors
 from .signature import Signature, describe
@@ -189,7 +189,7 @@ class OperatorPredictor(Predictor):
             x = placed(torch.as_tensor(np.concatenate(inputs), dtype=torch.float32), where)
             with torch.no_grad():
                 found, told = self.net.at_most(v, x, [len(part) for part in inputs], AT_ONCE)
-            values = found[:, self.reading.columns(on)].float().cpu().numpy().astype(float)
+            values = returned(found[:, self.reading.columns(on)]).astype(float)
             start = 0
             for name in fields_on(self.signature, on):
                 kind = self.signature.fields[name]
@@ -201,7 +201,7 @@ class OperatorPredictor(Predictor):
                 told = self.net.scalars(self.net.branched(v)[1])
         scalars = {}
         if self.reading.scalars is not None:
-            values = self.reading.scalars.inverse(told.float().cpu().numpy().astype(float))
+            values = self.reading.scalars.inverse(returned(told).astype(float))
             for k, (name, scalar) in enumerate(self.signature.scalars.items()):
                 scalars[name] = PackedEstimate(values[:, [k]], None, scalar.unit)
         trust = self.guard.judge(place(self.features, cases))

@@ -1,9 +1,10 @@
-"""Inputs on their way to a device."""
+"""Inputs on their way to a device, answers on their way back."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,11 @@ def placed(inputs: Tensor, where: torch.device) -> Tensor:
     now.wait_stream(stream)
     found.record_stream(now)
     return found
+
+
+def returned(answer: Tensor) -> np.ndarray:
+    """An answer, in single precision where it is in half."""
+    return answer.to(torch.promote_types(answer.dtype, torch.float32)).cpu().numpy()
 
 
 @lru_cache(maxsize=16)
