@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import FATAL, SOME_FAILED, Json, say
+from .options import FATAL, SOME_FAILED, EngineName, Json, ShardText, say
 
 if TYPE_CHECKING:
     from .predicting import Batch
@@ -39,13 +39,8 @@ def predict(
     memory_limit: Annotated[
         float, typer.Option(help="GiB that reading a file may take.", min=0.01)
     ] = 4.0,
-    shard: Annotated[
-        str | None,
-        typer.Option(help="Part i/n of the folder, i from 0; by default as the scheduler says."),
-    ] = None,
-    executor: Annotated[
-        str, typer.Option(help="local, dask, ray, or as dask:ADDRESS of a scheduler.")
-    ] = "local",
+    shard: ShardText = None,
+    executor: EngineName = "local",
     precision: Annotated[
         str, typer.Option(help="bf16 or fp16 for networks; what that costs is told.")
     ] = "",

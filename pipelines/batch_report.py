@@ -84,7 +84,8 @@ def _distributions(manifest: Manifest, step: int) -> Iterator[str]:
     for i, (outcome, _) in enumerate(manifest.rows()):
         if i % step or outcome.scalars is None:
             continue
-        values.setdefault("trust score", []).append(outcome.trust or 0.0)
+        if outcome.trust is not None:  # a solver's answers have none
+            values.setdefault("trust score", []).append(outcome.trust)
         for name, found in outcome.scalars.items():
             if len(found["mean"]) == 1:
                 values.setdefault(name, []).append(found["mean"][0])

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .batch_cli import given_shard, tell_batch
-from .options import Json, Seed
+from .options import EngineName, Json, Seed, ShardText
 
 SolverName = Annotated[str, typer.Argument(help="A plugin; `fieldcast plugins` lists them.")]
 
@@ -36,13 +36,8 @@ def generate(
     again: Annotated[
         list[str] | None, typer.Option(help="A status, such as failed, to try again (repeat).")
     ] = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(help="Part i/n of the design, i from 0; by default as the scheduler says."),
-    ] = None,
-    executor: Annotated[
-        str, typer.Option(help="local, dask, ray, or as dask:ADDRESS of a scheduler.")
-    ] = "local",
+    shard: ShardText = None,
+    executor: EngineName = "local",
     as_json: Json = False,
 ) -> None:
     """Make simulations by a solver over a design; goes on where it ended. The folder is one that

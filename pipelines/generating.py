@@ -7,9 +7,7 @@ import hashlib
 import io
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +21,7 @@ from .designs import Row
 from .groups import Budget
 from .manifest import PENDING, Entry, Manifest
 from .options import make_solver
-from .predicting import LOCAL, STAGING, Batch, Progress, alone, finished, quiet
+from .predicting import LOCAL, Batch, Progress, alone, ended, quiet, staged
 from .shards import Shard
 from .sinks import Sink, sink_at
 
@@ -99,20 +97,12 @@ class _Run:
     def done(self, progress: Progress) -> Batch:
         """Solves what is not solved yet."""
         path = self.sink.manifest(self.shard.manifest)
-        staging = self.sink.path / STAGING / self.shard.manifest
         self._write_settings()
-        try:
-            with Manifest(path) as manifest:
-                self._enter(manifest)
-                self._solve(manifest, staging, progress)
-                counts = manifest.counts()
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-            with suppress(OSError):  # other shards still use it
-                staging.parent.rmdir()
-        if self.shard.count > 1:
-            return Batch(path, counts, self.sink)
-        return finished(self.sink, counts)
+        with staged(self.sink, self.shard) as staging, Manifest(path) as manifest:
+            self._enter(manifest)
+            self._solve(manifest, staging, progress)
+            counts = manifest.counts()
+        return ended(self.sink, self.shard, counts)
 
     def _enter(self, manifest: Manifest) -> None:
         manifest.tell(job=json.dumps([self.making.name, self.making.settings]))

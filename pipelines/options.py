@@ -38,6 +38,13 @@ SurrogateSettings = Annotated[
     typer.Option("--set", help="NAME=VALUE of the surrogate, such as modes=16 (repeat)."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+ShardText = Annotated[
+    str | None,
+    typer.Option("--shard", help="Part i/n, i from 0; by default as the scheduler says."),
+]
+EngineName = Annotated[
+    str, typer.Option("--executor", help="local, dask, ray, or as dask:ADDRESS of a scheduler.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Inputs = Annotated[
     list[str] | None, typer.Option("--inputs", help="Names of inputs (repeat, or commas).")

@@ -47,7 +47,7 @@ TABLE = "manifest.json"
 # Beyond so many cases the table as JSON is left out; `fieldcast export` writes it as CSV.
 LARGEST_TABLE = 10_000
 LOCAL = "local"
-STAGING = ".staging"
+_STAGING = ".staging"
 
 
 @dataclass(frozen=True)
@@ -242,6 +242,25 @@ def _groups(cases: Iterable[Case], budget: Budget) -> Iterator[list[Case]]:
         yield group
 
 
+@contextmanager
+def staged(sink: Sink, shard: Shard) -> Iterator[Path]:
+    """Where files are written before they move to their place; gone afterwards."""
+    staging = sink.path / _STAGING / shard.manifest
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        with suppress(OSError):  # other shards still use it
+            staging.parent.rmdir()
+
+
+def ended(sink: Sink, shard: Shard, counts: Mapping[str, int]) -> Batch:
+    """A shard leaves its manifest alone, the whole its page and table, too."""
+    if shard.count > 1:
+        return Batch(sink.path / shard.manifest, counts, sink)
+    return finished(sink, counts)
+
+
 def finished(sink: Sink, counts: Mapping[str, int]) -> Batch:
     """A batch whose manifest is whole, with its page, and its table where it is not too long."""
     from .batch_report import NAME, write_batch_report
@@ -269,21 +288,14 @@ class _Run:
     def done(self, progress: Progress) -> Batch:
         """Answers what is not answered yet."""
         path = self.sink.manifest(self.shard.manifest)
-        staging = self.sink.path / STAGING / self.shard.manifest
-        try:
-            with (
-                Pool(self._hello, self._likely(), self.job.threads) as pool,
-                Manifest(path) as manifest,
-            ):
-                self._answer(pool, manifest, staging, progress)
-                counts = manifest.counts()
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-            with suppress(OSError):  # other shards still use it
-                staging.parent.rmdir()
-        if self.shard.count > 1:
-            return Batch(path, counts, self.sink)
-        return finished(self.sink, counts)
+        with (
+            staged(self.sink, self.shard) as staging,
+            Pool(self._hello, self._likely(), self.job.threads) as pool,
+            Manifest(path) as manifest,
+        ):
+            self._answer(pool, manifest, staging, progress)
+            counts = manifest.counts()
+        return ended(self.sink, self.shard, counts)
 
     def _likely(self) -> int:
         """How many workers there will be something to do for, as far as a look at the folder

@@ -140,7 +140,9 @@ def test_a_folder_that_fit_reads(tmp_path):
     np.testing.assert_array_equal(
         sample.fields["temperature"].values, expected.fields["temperature"].values
     )
-    assert (tmp_path / "report.html").exists()
+    page = (tmp_path / "report.html").read_text()
+    assert "mean_temperature" not in page, "series have no histogram"
+    assert "trust score" not in page, "a solver is not judged"
 
 
 def test_a_bad_case_costs_itself_alone(odd, tmp_path):
