@@ -24,6 +24,7 @@ from semi_ellipses import relative
 from solving import all_solved
 
 from fieldcast.meshes import Case, Field, Prediction, Sample
+from fieldcast.solvers import Limits
 from fieldcast.solvers.central_flow import HEAT, seconds_of
 from fieldcast.solvers.hypersonic import PRANDTL, ViscousFlow, capsule, heat_flux
 from fieldcast.surrogates import (
@@ -55,7 +56,7 @@ def flows(quick: bool = False) -> list[Sample]:
     design = qmc.scale(qmc.LatinHypercube(3, seed=0).random(CASES), LOW, HIGH).round(4)
     layers = (*QUICK, THICK) if quick else (*CELLS, affordable(design[design[:, 2].argmax()]))
     cases = [capsule(*row, REYNOLDS, layers=layers) for row in design.tolist()]
-    samples = all_solved(ViscousFlow(seconds=3 * MOST), cases)
+    samples = all_solved(ViscousFlow(limits=Limits(seconds=3 * MOST)), cases)
     return [on_points(s) for s in samples]
 
 

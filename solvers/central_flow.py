@@ -11,7 +11,7 @@ import re
 import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,8 +21,9 @@ from jaxtyping import Float
 
 from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar
 
-from .foam import extruded, missing, read_cells, run, times, write_dictionary, write_mesh
-from .solver import Solver, SolverFailed
+from .command import Command, Step
+from .foam import INSTALL, environment, extruded, read_cells, times, write_dictionary, write_mesh
+from .solver import SolverFailed
 
 PROGRAM = "rhoCentralFoam"
 PATCHES = ("inflow", "wall", "outflow", "symmetry")
@@ -67,21 +68,18 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class CentralFlow(Solver):
-    """Run until the pressure, averaged since the `looks` before, changes by less than `steady`. The
-    answer is that average: shocks may go to and fro between two cells for ever. Plane meshes whose
-    boundary is made of the regions inflow, wall, outflow and symmetry. `seconds` is the most that a
-    case may take."""
+class CentralFlow(Command):
+    """Run until the mean pressure of the last states changes by less than `steady` between two
+    `looks`. The answer is that mean: shocks may go to and fro between two cells for ever. Plane
+    meshes whose boundary is made of the regions inflow, wall, outflow and symmetry."""
 
     steady: float = 0.01
-    seconds: float = 600.0
 
     looks: ClassVar[Looks] = Looks()
 
+    programs: ClassVar = (PROGRAM,)
+    install: ClassVar = INSTALL
     outputs: ClassVar = {"rho": "", "u": "", "v": "", "p": "", "T": ""}
-
-    def available(self) -> str | None:
-        return missing(PROGRAM)
 
     @abstractmethod
     def flow(self, case: Case) -> Flow:
@@ -95,36 +93,31 @@ class CentralFlow(Solver):
         """What is told beside the fields (cell,)."""
         return {}
 
-    def solve(self, case: Case) -> Sample:
+    def write(self, case: Case, folder: Path) -> None:
         flow = self.flow(case)
-        mesh = extruded(case.mesh, PATCHES, thickness=0.1)
-        with tempfile.TemporaryDirectory(prefix="fieldcast_foam_") as name:
-            folder = Path(name)
-            write_mesh(mesh, folder, {"wall": "wall"})
-            _write_case(folder, flow)
-            try:
-                found = self._until_steady(folder, case.mesh.n_cells)
-            except SolverFailed as error:
-                raise SolverFailed(f"case {case.label}: {error}") from error
-        fields = {k: Field.steady(found[k], "", "cell") for k in self.outputs if k in found}
-        return Sample(case, fields, self.scalars(case, found))
+        write_mesh(extruded(case.mesh, PATCHES, thickness=0.1), folder, {"wall": "wall"})
+        _write_case(folder, flow)
 
-    def _until_steady(self, folder: Path, cells: int) -> dict[str, np.ndarray]:
-        looks, before, change = self.looks, None, np.inf
-        end, deadline = looks.first, time.monotonic() + self.seconds
-        while end <= looks.last:
-            _write_control(folder, end, looks)
-            run(PROGRAM, folder, max(deadline - time.monotonic(), 0.0))
-            found = _fields(folder, cells, looks.states)
-            if before is not None:
-                change = float(np.linalg.norm(found["p"] - before) / np.linalg.norm(found["p"]))
-            if change < self.steady:
-                return found
-            before, end = found["p"], end + looks.more
+    def steps(self, case: Case, folder: Path) -> Iterator[Step]:
+        looks, change = self.looks, np.inf
+        count = int((looks.last - looks.first) / looks.more + 1e-9) + 1
+        for k in range(count):
+            _write_control(folder, looks.first + k * looks.more, looks)
+            yield Step((PROGRAM, "-case", str(folder)), "", environment())
+            change = _change(folder, case.mesh.n_cells, looks.states)
+            # What is seen first may be the start.
+            if k and change < self.steady:
+                return
         raise SolverFailed(
             f"expected a steady flow, the pressure still changes by {change:.1%} at time "
-            f"{looks.last:g}"
+            f"{looks.last:g}",
+            "convergence",
         )
+
+    def read(self, case: Case, folder: Path) -> Sample:
+        found = _fields(times(folder)[-self.looks.states :], case.mesh.n_cells)
+        fields = {k: Field.steady(found[k], "", "cell") for k in self.outputs if k in found}
+        return Sample(case, fields, self.scalars(case, found))
 
 
 def seconds_of(solver: CentralFlow, case: Case, trial: float = 0.2) -> float:
@@ -132,11 +125,11 @@ def seconds_of(solver: CentralFlow, case: Case, trial: float = 0.2) -> float:
     it has come to, until the second look."""
     with tempfile.TemporaryDirectory(prefix="fieldcast_foam_") as name:
         folder = Path(name)
-        write_mesh(extruded(case.mesh, PATCHES, thickness=0.1), folder, {"wall": "wall"})
-        _write_case(folder, solver.flow(case))
+        solver.write(case, folder)
+        step = next(solver.steps(case, folder))
         _write_control(folder, trial, solver.looks)
         start = time.perf_counter()
-        run(PROGRAM, folder, solver.seconds)
+        step.run(folder, solver.limits, solver.install)
         took = time.perf_counter() - start
         steps = [float(x) for x in STEP.findall((folder / f"log.{PROGRAM}").read_text())]
     if not steps:
@@ -144,10 +137,21 @@ def seconds_of(solver: CentralFlow, case: Case, trial: float = 0.2) -> float:
     return took / len(steps) * (solver.looks.first + solver.looks.more) / steps[-1]
 
 
-def _fields(folder: Path, cells: int, states: int) -> dict[str, Float[np.ndarray, " cell"]]:
-    """Means of the last states."""
+def _change(folder: Path, cells: int, states: int) -> float:
+    """Of the pressure, relative: from the mean of the states of the look before to the last."""
+    kept = times(folder)
+    if len(kept) < 2 * states - 1:
+        return np.inf
+    now, before = (
+        _fields(part, cells)["p"] for part in (kept[-states:], kept[-2 * states + 1 : 1 - states])
+    )
+    return float(np.linalg.norm(now - before) / np.linalg.norm(now))
+
+
+def _fields(states: Sequence[Path], cells: int) -> dict[str, Float[np.ndarray, " cell"]]:
+    """Means over some states."""
     parts = []
-    for state in times(folder)[-states:]:
+    for state in states:
         p, t, u = (read_cells(state / name, cells) for name in ("p", "T", "U"))
         parts.append(np.stack([1.4 * p[:, 0] / t[:, 0], u[:, 0], u[:, 1], p[:, 0], t[:, 0]]))
     return dict(zip(("rho", "u", "v", "p", "T"), np.mean(parts, axis=0), strict=True))
@@ -163,7 +167,7 @@ def _write_control(folder: Path, end: float, looks: Looks) -> None:
         "deltaT": 1e-5,
         "writeControl": "adjustable",
         "writeInterval": looks.more / (looks.states - 1),
-        "purgeWrite": looks.states,
+        "purgeWrite": 2 * looks.states - 1,
         "writeFormat": "ascii",
         "writePrecision": 9,
         "timePrecision": 9,

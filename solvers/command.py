@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,8 +130,8 @@ class Command(Solver):
         """
 
     @abstractmethod
-    def steps(self, case: Case, folder: Path) -> Sequence[Step]:
-        """What is run, one after the other."""
+    def steps(self, case: Case, folder: Path) -> Iterable[Step]:
+        """What is run, one after the other; an iterator can look at what the last one left."""
 
     @abstractmethod
     def read(self, case: Case, folder: Path) -> Sample:

@@ -1,10 +1,9 @@
-"""OpenFOAM as it is run here: dictionaries and plane meshes written, programs run, fields read."""
+"""OpenFOAM as it is run here: dictionaries and plane meshes written, fields read."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,11 @@ from jaxtyping import Float, Int
 
 from fieldcast.meshes import Mesh
 
-from .command import Limits, Step
 from .solver import SolverFailed
 
 INSTALL = "apt-get install openfoam (version 1912 of openfoam.com), or load your site's OpenFOAM"
 DEBIAN_HOME = Path("/usr/share/openfoam")
 NUMBER = re.compile(rb"nonuniform\s+List<(scalar|vector)>\s*(\d+)\s*\(")
-
-
-def missing(program: str) -> str | None:
-    """None if a program of OpenFOAM is found, else what to install."""
-    return None if shutil.which(program) else INSTALL
 
 
 def dictionary(entries: Mapping[str, Any], depth: int = 0) -> str:
@@ -160,16 +153,6 @@ def write_mesh(mesh: PolyMesh, folder: Path, kinds: Mapping[str, str]) -> None:
 def environment() -> dict[str, str]:
     """What OpenFOAM's programs need beside the environment of this process."""
     return {} if "WM_PROJECT_DIR" in os.environ else {"WM_PROJECT_DIR": str(DEBIAN_HOME)}
-
-
-def run(program: str, folder: Path, seconds: float) -> None:
-    """Run a program on a case.
-
-    Raises:
-        SolverFailed: it is not there, fails or takes too long; with the end of its log.
-    """
-    step = Step((program, "-case", str(folder)), "", environment())
-    step.run(folder, Limits(seconds), INSTALL)
 
 
 def times(folder: Path) -> list[Path]:

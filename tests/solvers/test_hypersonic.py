@@ -1,5 +1,6 @@
 """Plane meshes for OpenFOAM, and supersonic flow by the real program where it is installed."""
 
+import shutil
 import time
 from dataclasses import replace
 
@@ -8,9 +9,9 @@ import pytest
 
 from fieldcast.conformance.families import square
 from fieldcast.meshes import Mesh
-from fieldcast.solvers import SolverFailed
+from fieldcast.solvers import Limits, SolverFailed
 from fieldcast.solvers.central_flow import PATCHES, seconds_of
-from fieldcast.solvers.foam import extruded, read_cells, run
+from fieldcast.solvers.foam import extruded, read_cells, times
 from fieldcast.solvers.hypersonic import (
     InviscidFlow,
     ViscousFlow,
@@ -86,7 +87,7 @@ def test_a_program_that_is_not_there_is_named_with_what_to_install(monkeypatch, 
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "apt-get install openfoam" in InviscidFlow().available()
     with pytest.raises(SolverFailed, match="rhoCentralFoam, which is not there: apt-get install"):
-        run("rhoCentralFoam", tmp_path, 1.0)
+        InviscidFlow().solve(semi_ellipse(0.5, 1.0, 3.0, 0.4))
 
 
 def test_the_mesh_around_a_semi_ellipse_has_its_regions():
@@ -134,7 +135,30 @@ def test_the_pressure_at_the_nose_is_that_of_rayleighs_formula():
 @INSTALLED
 def test_a_run_that_takes_too_long_says_so():
     with pytest.raises(SolverFailed, match=r"case semi_ellipse.*to end within 0 s, it did not"):
-        InviscidFlow(seconds=0.01).solve(semi_ellipse(0.5, 1.0, 3.0, 0.2))
+        InviscidFlow(limits=Limits(seconds=0.01)).solve(semi_ellipse(0.5, 1.0, 3.0, 0.2))
+
+
+@INSTALLED
+def test_a_run_that_was_interrupted_goes_on(tmp_path):
+    """After its first look, as if killed in the second."""
+    solver = InviscidFlow(scratch=str(tmp_path))
+    case = semi_ellipse(0.5, 1.0, 3.0, 0.3)
+    whole = solver.solve(case)
+    [folder] = tmp_path.iterdir()
+    (folder / ".done").write_text("1")
+    for state in times(folder):
+        if float(state.name) > solver.looks.first:
+            shutil.rmtree(state)
+    resumed = solver.solve(case)
+    for name, field in whole.fields.items():
+        np.testing.assert_allclose(resumed.fields[name].values, field.values, rtol=1e-4, atol=1e-4)
+
+
+@INSTALLED
+def test_a_flow_that_is_never_steady_says_so():
+    with pytest.raises(SolverFailed, match="expected a steady flow") as found:
+        InviscidFlow(steady=1e-12).solve(semi_ellipse(0.5, 1.0, 3.0, 0.5))
+    assert found.value.stage == "convergence"
 
 
 def test_layers_grow_away_from_a_capsule_by_one_ratio():

@@ -60,7 +60,7 @@ def test_bands_by_points_hold_that_share_of_points_and_are_narrower():
         train, test = noisy(30, seed), noisy(40, 1000 + seed)
         cases = [s.case for s in test]
         for pointwise in (True, False):
-            model = Conformal(PodRidge(), pointwise=pointwise).fit(train, seed=seed)
+            model = Conformal(PodRidge(), folds=6, pointwise=pointwise).fit(train, seed=seed)
             bands = [p.interval(0.9) for p in model.predict(cases)]
             shares.append(held(test, bands)[2])
             low, high = bands[0]
@@ -125,12 +125,12 @@ def test_without_plus_the_answer_is_the_middle_and_the_score_of_that_rank_the_wi
 
 @lru_cache(maxsize=2)
 def morphed(plus=False):
-    return Conformal(SMALL, folds=3, plus=plus).fit(shapes(24, 0))
+    return Conformal(SMALL, folds=3, plus=plus).fit(shapes(12, 0))
 
 
 @pytest.mark.parametrize("plus", [False, True])
 def test_meshes_of_their_own_in_batches_and_alone_agree(plus):
-    model, cases = morphed(plus), [s.case for s in shapes(4, 700, start=24)]
+    model, cases = morphed(plus), [s.case for s in shapes(4, 700, start=12)]
     together, apart = model.predict(cases), model.predict(cases, batch=1)
     for one, other, case in zip(together, apart, cases, strict=True):
         [alone] = model.predict([case])
@@ -143,7 +143,7 @@ def test_meshes_of_their_own_in_batches_and_alone_agree(plus):
 
 
 def test_the_inner_surrogates_answer_and_spread_stay():
-    case = shapes(1, 700, start=24)[0].case
+    case = shapes(1, 700, start=12)[0].case
     [own], [inner] = morphed().predict([case]), morphed().whole.predict([case])
     for name in own.mean:
         np.testing.assert_array_equal(own.mean[name].values, inner.mean[name].values)
@@ -221,6 +221,6 @@ def test_few_cases_and_few_folds_are_refused():
 
 
 def test_bands_of_one_case_hold_its_members():
-    [p] = morphed(plus=True).predict([shapes(1, 700, start=24)[0].case])
+    [p] = morphed(plus=True).predict([shapes(1, 700, start=12)[0].case])
     assert isinstance(p.band, Conformed)
     assert [m.case for m in p.band.members] == [p.case] * 3
