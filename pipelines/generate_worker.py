@@ -49,9 +49,10 @@ class Maker:
             outcome = Outcome(name, "ok", "", "", _numbers(sample), None, _nodes(sample), key)
         except SolverFailed as error:
             self._keep_log(name, error)
-            outcome = Outcome(name, "failed", "", f"{error.stage}: {error}", key=key)
+            reason = f"{error.stage}: {_told(error, name)}"
+            outcome = Outcome(name, "failed", "", reason, key=key)
         except ValueError as error:
-            outcome = Outcome(name, "invalid-input", "", str(error), key=key)
+            outcome = Outcome(name, "invalid-input", "", _told(error, name), key=key)
         except MemoryError:
             outcome = Outcome(name, "out-of-memory", "", "the solver had no memory left", key=key)
         except OSError as error:
@@ -80,6 +81,11 @@ class Maker:
             folder = self.out / LOGS
             folder.mkdir(exist_ok=True)
             (folder / f"{name}.txt").write_text(error.log)
+
+
+def _told(error: Exception, name: str) -> str:
+    """Without the case's name: it stands beside."""
+    return str(error).removeprefix(f"case {name}: ")
 
 
 def _numbers(sample: Sample) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar
-from fieldcast.meshes.sample import scalars_of
 
+from .families import Family
+from .perforated import perforated_plate
 from .simplices import averaged_at_points, checked, facets_in, fem_mesh, missing, nodes_in
 from .solver import Range, Solver, SolverFailed, parameter_values
 
@@ -65,28 +66,54 @@ _OUTPUTS = {
 _MATERIAL = {"young": "Pa", "poisson": "", "pressure": "Pa"}
 
 
+_LOADS = {"pressure": Range(1e6, 50e6, "Pa")}
+_METALS = {"young": Range(50e9, 250e9, "Pa"), "poisson": Range(0.2, 0.35)}
+BODIES: Mapping[str, Family] = {
+    "pipe": Family(
+        lambda v: pipe_quarter(v["ratio"], 10), {"ratio": Range(1.5, 3.0), **_METALS, **_LOADS}
+    ),
+    "perforated": Family(
+        lambda v: perforated_plate(v["radius"], v["pitch"]),
+        {
+            "radius": Range(0.05, 0.09, "m"),
+            "pitch": Range(0.24, 0.28, "m"),
+            **_METALS,
+            "traction_y": Range(1e6, 50e6, "Pa"),
+        },
+    ),
+    "shell": Family(
+        lambda v: shell_octant(v["ratio"], 5), {"ratio": Range(1.5, 3.0), **_METALS, **_LOADS}
+    ),
+}
+"""A quarter of a pipe pressed inside, a plate with nine holes pulled up, and an eighth of a hollow
+sphere."""
+
+
 @dataclass(frozen=True)
 class PlaneElasticity(Elasticity):
-    """Plane strain. `stress` has the components xx, yy, zz, xy."""
+    """Plane strain. `stress` has the components xx, yy, zz, xy. Designs are of the `body` pipe or
+    perforated."""
+
+    body: str = "pipe"
 
     dim: ClassVar = 2
     parameters: ClassVar = {**_MATERIAL, "traction_x": "Pa", "traction_y": "Pa"}
     outputs: ClassVar = _OUTPUTS
-    space: ClassVar = {
-        "ratio": Range(1.5, 3.0),
-        "young": Range(50e9, 250e9, "Pa"),
-        "poisson": Range(0.2, 0.35),
-        "pressure": Range(1e6, 50e6, "Pa"),
-    }
+
+    def __post_init__(self) -> None:
+        if self.body not in ("pipe", "perforated"):
+            raise ValueError(f"expected a body, pipe or perforated, got {self.body!r}")
+
+    @property
+    def space(self) -> Mapping[str, Range]:  # type: ignore[override]  # it goes by the body
+        return BODIES[self.body].space
 
     def example(self) -> Case:
         values = {"ratio": 2.0, "young": 210e9, "poisson": 0.3, "pressure": 1e7}
-        return self.case(values, "pipe")
+        return _case(self, BODIES["pipe"], values, "pipe")
 
     def case(self, values: Mapping[str, float], name: str = "") -> Case:
-        mesh = pipe_quarter(values["ratio"], 10)
-        asked = {"traction_x": 0.0, "traction_y": 0.0, **values}
-        return Case(mesh, scalars_of({k: asked[k] for k in self.parameters}), name=name)
+        return _case(self, BODIES[self.body], values, name)
 
 
 @dataclass(frozen=True)
@@ -96,15 +123,19 @@ class SolidElasticity(Elasticity):
     dim: ClassVar = 3
     parameters: ClassVar = {**PlaneElasticity.parameters, "traction_z": "Pa"}
     outputs: ClassVar = _OUTPUTS
-    space: ClassVar = PlaneElasticity.space
+    space: ClassVar = BODIES["shell"].space
 
     def example(self) -> Case:
         return self.case({"ratio": 2.0, "young": 210e9, "poisson": 0.3, "pressure": 1e7}, "shell")
 
     def case(self, values: Mapping[str, float], name: str = "") -> Case:
-        mesh = shell_octant(values["ratio"], 5)
-        asked = {"traction_x": 0.0, "traction_y": 0.0, "traction_z": 0.0, **values}
-        return Case(mesh, scalars_of({k: asked[k] for k in self.parameters}), name=name)
+        return _case(self, BODIES["shell"], values, name)
+
+
+def _case(solver: Elasticity, body: Family, values: Mapping[str, float], name: str) -> Case:
+    """Loads that are not told of are none."""
+    asked = {k: Scalar(np.array([values.get(k, 0.0)]), u) for k, u in solver.parameters.items()}
+    return Case(body.shape(values), asked, name=name)
 
 
 def _displacement(

@@ -3,7 +3,6 @@ that answers in milliseconds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import ClassVar
@@ -13,29 +12,29 @@ import numpy as np
 from fieldcast.meshes import Case, Sample
 from fieldcast.meshes.sample import scalars_of
 
-from .airfoils import around
-from .solver import Range, Solver, SolverFailed, parameter_values
-from .xfoil import SHAPE, section_case
+from .airfoils import around, naca_called
+from .families import SectionSolver
+from .solver import Range, SolverFailed, parameter_values
 
 SIZES = ("xxsmall", "xsmall", "small", "medium", "large", "xlarge", "xxlarge", "xxxlarge")
 
 
 @dataclass(frozen=True)
-class NeuralFoil(Solver):
+class NeuralFoil(SectionSolver):
     """`size` is that of its network. `confidence` is its own, from 0 to 1."""
 
     size: str = "xlarge"
 
     parameters: ClassVar = {"alpha": "deg", "reynolds": "", "n_crit": ""}
     outputs: ClassVar = {"cl": "", "cd": "", "cm": "", "confidence": ""}
-    space: ClassVar = {
-        **SHAPE,
+    conditions: ClassVar = {
         "alpha": Range(-4.0, 10.0, "deg"),
         "reynolds": Range(5e5, 1e7, "", logarithmic=True),
         "n_crit": Range(9.0, 9.0),
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.size not in SIZES:
             raise ValueError(f"expected a size in {SIZES}, got {self.size!r}")
 
@@ -43,11 +42,8 @@ class NeuralFoil(Solver):
         return None if find_spec("neuralfoil") else "pip install 'fieldcast[airfoils]'"
 
     def example(self) -> Case:
-        values = {"alpha": 4.0, "reynolds": 1e6, "n_crit": 9.0}
-        return self.case({"camber": 0.02, "position": 0.4, "thickness": 0.12, **values}, "naca2412")
-
-    def case(self, values: Mapping[str, float], name: str = "") -> Case:
-        return section_case(self, values, name)
+        asked = {"alpha": 4.0, "reynolds": 1e6, "n_crit": 9.0}
+        return Case(naca_called("2412"), scalars_of(asked), name="naca2412")
 
     def solve(self, case: Case) -> Sample:
         values = parameter_values(self, case)

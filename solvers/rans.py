@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from fieldcast.meshes import Case, Field, Sample, Scalar
+from fieldcast.meshes import Case, Field, Mesh, Sample
 from fieldcast.meshes.sample import scalars_of
 
 from .airfoil_grid import REGIONS, GridSize, c_grid
-from .airfoils import naca
+from .airfoils import naca_called
 from .command import Command, Step
+from .families import SectionSolver
 from .foam import INSTALL, environment, extruded, read_cells, times, write_dictionary, write_mesh
 from .solver import Range, SolverFailed, parameter_values
-from .xfoil import SHAPE
 
 PROGRAM = "simpleFoam"
 THICKNESS = 0.1
@@ -30,7 +30,7 @@ _SIGMA, _CV1 = 3.0, 7.1
 
 
 @dataclass(frozen=True)
-class RansAirfoil(Command):
+class RansAirfoil(SectionSolver, Command):
     """Density, speed and chord are 1, `reynolds` is of the chord, `alpha` to the x axis. The mesh
     is one of quadrilaterals with regions `wall` and `far`, as `airfoil_grid.c_grid` makes them.
 
@@ -49,19 +49,17 @@ class RansAirfoil(Command):
     install: ClassVar = INSTALL
     parameters: ClassVar = {"alpha": "deg", "reynolds": ""}
     outputs: ClassVar = {"velocity": "", "cp": "", "nut": "", "cl": "", "cd": "", "cm": ""}
-    space: ClassVar = {
-        **SHAPE,
+    conditions: ClassVar = {
         "alpha": Range(-4.0, 10.0, "deg"),
         "reynolds": Range(1e6, 6e6, "", logarithmic=True),
     }
 
     def example(self) -> Case:
-        values = {"camber": 0.02, "position": 0.4, "thickness": 0.12, "alpha": 2.0, "reynolds": 1e5}
-        coarse = GridSize(24, 12, 32, 4e-4)
-        return _case(self, values, coarse, "coarse")
+        mesh = c_grid(naca_called("2412"), GridSize(24, 12, 32, 4e-4))
+        return Case(mesh, scalars_of({"alpha": 2.0, "reynolds": 1e5}), name="coarse")
 
-    def case(self, values: Mapping[str, float], name: str = "") -> Case:
-        return _case(self, values, self.size, name)
+    def mesh_around(self, airfoil: Mesh) -> Mesh:
+        return c_grid(airfoil, self.size)
 
     def cost(self, case: Case) -> float | None:
         return 4e-6 * case.mesh.n_cells * self.iterations
@@ -122,13 +120,6 @@ class RansAirfoil(Command):
                 "convergence",
                 log[-2000:],
             )
-
-
-def _case(solver: RansAirfoil, values: Mapping[str, float], size: GridSize, name: str) -> Case:
-    camber, position, thickness = (values[k] for k in SHAPE)
-    mesh = c_grid(naca(camber, position, thickness), size)
-    units = solver.parameters
-    return Case(mesh, {k: Scalar(np.array([values[k]]), u) for k, u in units.items()}, name=name)
 
 
 def _control(alpha: float, iterations: int) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar
+from fieldcast.meshes import Case, Field, Mesh, Sample
 from fieldcast.meshes.sample import scalars_of
 
-from .airfoils import Curve, around, naca
+from .airfoils import Curve, around, naca_called
 from .command import Command, Limits, Step
-from .solver import Range, Solver, SolverFailed, parameter_values
+from .families import SectionSolver
+from .solver import Range, SolverFailed, parameter_values
 
 # As packaged by Debian it stops at the first division by zero, which it means to survive.
 _NO_TRAPS = "void _gfortran_set_fpe(int options) { (void)options; }\n"
@@ -28,16 +29,10 @@ _STEP = 0.5
 _NUDGES = (0.1, 0.0, -0.1, 0.0)
 """And left and come back to [deg], which finds the answer where it has not converged."""
 _TABLE = re.compile(r"^[\s-]*-{5,}[\s-]*$", re.MULTILINE)
-SHAPE = {
-    "camber": Range(0.0, 0.06),
-    "position": Range(0.2, 0.6),
-    "thickness": Range(0.08, 0.18),
-}
-"""Of NACA's four digits, in chords."""
 
 
 @dataclass(frozen=True)
-class Panels(Command):
+class Panels(SectionSolver, Command):
     """A closed curve as `fieldcast.solvers.airfoils` makes them, as so many `panels`; the answer
     is on its points. Forces are per chord, `alpha` is to the x axis, the moment is about the
     quarter chord."""
@@ -103,8 +98,7 @@ class Xfoil(Panels):
         "transition_upper": "",
         "transition_lower": "",
     }
-    space: ClassVar = {
-        **SHAPE,
+    conditions: ClassVar = {
         "alpha": Range(-4.0, 10.0, "deg"),
         "reynolds": Range(5e5, 1e7, "", logarithmic=True),
         "mach": Range(0.0, 0.0),
@@ -112,11 +106,8 @@ class Xfoil(Panels):
     }
 
     def example(self) -> Case:
-        values = {"alpha": 4.0, "reynolds": 1e6, "mach": 0.0, "n_crit": 9.0}
-        return self.case({"camber": 0.02, "position": 0.4, "thickness": 0.12, **values}, "naca2412")
-
-    def case(self, values: Mapping[str, float], name: str = "") -> Case:
-        return section_case(self, values, name)
+        asked = {"alpha": 4.0, "reynolds": 1e6, "mach": 0.0, "n_crit": 9.0}
+        return Case(naca_called("2412"), scalars_of(asked), name="naca2412")
 
     def script(self, values: Mapping[str, float]) -> Sequence[str]:
         if not (values["reynolds"] > 0 and 0 <= values["mach"] < 1 and values["n_crit"] > 0):
@@ -148,14 +139,11 @@ class InviscidXfoil(Panels):
 
     parameters: ClassVar = {"alpha": "deg", "mach": ""}
     outputs: ClassVar = {"cp": "", "cl": "", "cm": ""}
-    space: ClassVar = {**SHAPE, "alpha": Range(-8.0, 12.0, "deg"), "mach": Range(0.0, 0.0)}
+    conditions: ClassVar = {"alpha": Range(-8.0, 12.0, "deg"), "mach": Range(0.0, 0.0)}
 
     def example(self) -> Case:
-        values = {"camber": 0.02, "position": 0.4, "thickness": 0.12, "alpha": 4.0, "mach": 0.0}
-        return self.case(values, "naca2412")
-
-    def case(self, values: Mapping[str, float], name: str = "") -> Case:
-        return section_case(self, values, name)
+        asked = {"alpha": 4.0, "mach": 0.0}
+        return Case(naca_called("2412"), scalars_of(asked), name="naca2412")
 
     def script(self, values: Mapping[str, float]) -> Sequence[str]:
         if not 0 <= values["mach"] < 1:
@@ -166,14 +154,6 @@ class InviscidXfoil(Panels):
         cl, _, _, cm = _polar(folder, parameter_values(self, case)["alpha"])[:4]
         share, _, cp = _surface(folder)
         return Sample(case, {"cp": _on_points(case, share, cp)}, scalars_of({"cl": cl, "cm": cm}))
-
-
-def section_case(solver: Solver, values: Mapping[str, float], name: str = "") -> Case:
-    """A section of NACA's four digits, asked for the parameters of a solver."""
-    camber, position, thickness = (values[k] for k in SHAPE)
-    mesh = naca(camber, position, thickness)
-    units = solver.parameters
-    return Case(mesh, {k: Scalar(np.array([values[k]]), u) for k, u in units.items()}, name=name)
 
 
 def polar(
