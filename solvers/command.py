@@ -70,7 +70,7 @@ class Step:
                 start_new_session=True,
             )
             try:
-                _limit(process, limits.memory)
+                _limit(process, limits)
                 process.communicate(self.said.encode(), timeout=limits.seconds)
             except subprocess.TimeoutExpired:
                 raise SolverFailed(
@@ -88,11 +88,19 @@ class Step:
             )
 
 
-def _limit(process: subprocess.Popen[bytes], memory: int) -> None:
-    if memory and sys.platform == "linux":
-        import resource
+def _limit(process: subprocess.Popen[bytes], limits: Limits) -> None:
+    """Of memory; and of processor time, so that a program whose caller was killed ends, too."""
+    if sys.platform != "linux":
+        return
+    import resource
 
-        resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
+    cores = len(os.sched_getaffinity(0))
+    most = {resource.RLIMIT_CPU: int(limits.seconds * cores) + 1}
+    if limits.memory:
+        most[resource.RLIMIT_AS] = limits.memory
+    with suppress(ProcessLookupError):  # it has ended by now
+        for kind, size in most.items():
+            resource.prlimit(process.pid, kind, (size, size))
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

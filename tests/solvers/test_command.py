@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ if what == "hang":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     open("child", "w").write(str(child.pid))
     time.sleep(60)
+if what == "spin":
+    open("child", "w").write(str(os.getpid()))
+    while True: pass
 if what == "crash":
     print("about to crash"); os._exit(3)
 if what == "eat":
@@ -80,6 +84,25 @@ def test_a_program_that_hangs_ends_with_all_that_it_started(tmp_path):
     time.sleep(0.2)
     state = Path(f"/proc/{child}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+def test_a_program_ends_soon_after_its_caller_was_killed(tmp_path):
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_command import Limits, Script\n"
+        f"solver = Script('spin', limits=Limits(seconds=0.5), scratch={str(tmp_path)!r})\n"
+        "solver.solve(solver.example())"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as caller:
+        while not list(tmp_path.glob("*/child")) and caller.poll() is None:
+            time.sleep(0.005)
+        caller.kill()
+    child = Path(f"/proc/{next(tmp_path.glob('*/child')).read_text()}")
+    deadline = time.monotonic() + 60
+    while child.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not child.exists()
 
 
 def test_failures_say_when_and_keep_the_log():
