@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import json
 import os
@@ -148,18 +149,39 @@ import numpy as np
 from fieldcast.conformance.families import family
 from fieldcast.conformance.numbers import prediction_numbers
 from fieldcast.surrogates import load
-found = load(sys.argv[1]).predict(family(sys.argv[2]).queries)
-numbers = {f"{i} {k}": v for i, p in enumerate(found) for k, v in prediction_numbers(p).items()}
-np.savez(sys.argv[3], **{k.replace("/", "_"): v for k, v in numbers.items()})
+for line in sys.stdin:
+    model, name, out = line.split("\\t")
+    found = load(model).predict(family(name).queries)
+    numbers = {f"{i} {k}": v for i, p in enumerate(found) for k, v in prediction_numbers(p).items()}
+    np.savez(out.strip(), **{k.replace("/", "_"): v for k, v in numbers.items()})
+    print("done", flush=True)
 """
+
+
+@cache
+def elsewhere() -> subprocess.Popen[str]:
+    """Another process that loads and asks what it is told; one for all surrogates, because what
+    takes time is its start."""
+    command = [sys.executable, "-c", ELSEWHERE]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, env={**os.environ}, **pipes)
+
+    def end() -> None:
+        process.communicate()
+
+    atexit.register(end)
+    return process
 
 
 def check_another_process_agrees(surrogate: type[Surrogate], name: str, path: Path) -> None:
     """What is saved here and asked in another process gives the same numbers, bit for bit."""
     fitted(surrogate, name).save(path)
-    there = path.with_suffix(".npz")
-    command = [sys.executable, "-c", ELSEWHERE, str(path), name, str(there)]
-    subprocess.run(command, check=True, env={**os.environ}, timeout=300)
+    there, process = path.with_suffix(".npz"), elsewhere()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{path}\t{name}\t{there}\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "done\n", "the other process has stopped"
     with np.load(there) as file:
         found = dict(file)
     expected = {
