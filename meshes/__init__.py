@@ -13,10 +13,12 @@ from .prediction import Estimate, Normal, Prediction, Trust, Values
 from .sample import Case, Field, Sample, Scalar
 
 if TYPE_CHECKING:
+    from .assembling import Folder
+    from .case_files import find_cases
     from .columns import Columns
     from .columns_reading import read_columns
     from .columns_writing import write_columns
-    from .folder import Folder, find_cases, read_folder
+    from .folder import read_folder
     from .lat_lon import LatLon, lat_lon_mesh, read_grids
     from .reading import MeshFile, MeshFileError, Reader, read_case, read_mesh, read_sample
     from .roles import Settings
@@ -24,13 +26,13 @@ if TYPE_CHECKING:
 
 _LATER = {
     "Columns": "columns",
-    "Folder": "folder",
+    "Folder": "assembling",
     "LatLon": "lat_lon",
     "MeshFile": "reading",
     "MeshFileError": "reading",
     "Reader": "reading",
     "Settings": "roles",
-    "find_cases": "folder",
+    "find_cases": "case_files",
     "lat_lon_mesh": "lat_lon",
     "native_format": "writing",
     "read_case": "reading",

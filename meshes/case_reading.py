@@ -9,17 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .folder import (
-    CaseFiles,
-    content_of,
-    find_cases,
-    folder_beside,
-    in_time,
-    is_list,
-    question_in,
-    settings_of,
-    shared_parts,
-)
+from .assembling import in_time, question_in
+from .case_files import CaseFiles, find_cases, is_list
+from .folder import content_of, folder_beside, settings_of, shared_parts
 from .plaid import is_plaid, plaid_cases
 from .raw import RawMesh
 from .reading import MeshFileError, Reader, mesh_file

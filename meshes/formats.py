@@ -58,10 +58,10 @@ def _foreign(name: str, meshio: str, *suffixes: str) -> Format:
     return Format(name, suffixes, "foreign:by_meshio", meshio)
 
 
-VTU = Format("VTU", (".vtu",), "vtkxml:decode", "", "vtkxml:encode_vtu")
-VTP = Format("VTP", (".vtp",), "vtkxml:decode", "", "vtkxml:encode_vtp")
+VTU = Format("VTU", (".vtu",), "vtkxml:decode", "", "vtkxml_writing:encode_vtu")
+VTP = Format("VTP", (".vtp",), "vtkxml:decode", "", "vtkxml_writing:encode_vtp")
 VTK_XML = Format("VTK XML", (".vti", ".vts", ".vtr", ".vtm", ".pvtu", ".pvtp"), "vtkxml:decode")
-PVD = Format("PVD", (".pvd",), "vtkxml:decode", "", "vtkxml:encode_pvd")
+PVD = Format("PVD", (".pvd",), "vtkxml:decode", "", "vtkxml_writing:encode_pvd")
 VTK = Format("VTK legacy", (".vtk",), "vtklegacy:decode", "", "vtklegacy:encode")
 VTKHDF = Format("VTKHDF", (".vtkhdf", ".hdf", ".h5", ".hdf5"), "vtkhdf:decode", "", "vtkhdf:encode")
 XDMF = Format("XDMF", (".xdmf", ".xmf"), "xdmf:decode", "", "xdmf:encode")

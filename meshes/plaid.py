@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .folder import CaseFiles, Folder, read_files
+from .assembling import Folder
+from .case_files import CaseFiles
+from .folder import read_files
 from .reading import Reader
 from .roles import Settings
 

@@ -29,7 +29,7 @@ from .raw import RawMesh, fields_of, mesh_of
 from .sample import Case, Field, Sample, Scalar
 
 if TYPE_CHECKING:
-    from .folder import Settings
+    from .roles import Settings
 
 FileStatus = Literal["invalid-input", "crashed", "timeout", "out-of-memory"]
 _START_S = 120.0

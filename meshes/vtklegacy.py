@@ -22,7 +22,8 @@ from .raw import (
 )
 from .sample import Scalar
 from .validation import InvalidMesh
-from .vtkxml import at_time, grid_points, poly_types
+from .vtkxml import grid_points, poly_types
+from .vtkxml_writing import at_time
 
 _DTYPES = {
     "bit": "u1",

@@ -1,5 +1,5 @@
-"""VTK's XML files, read and written with numpy alone: VTU, VTP, VTI, VTS, VTR; and the files that
-list others: VTM, PVD, PVTU.
+"""VTK's XML files, read with numpy alone: VTU, VTP, VTI, VTS, VTR; and the files that list others:
+VTM, PVD, PVTU.
 
 Every array is checked against the number of values that the file declares, before anything of that
 size is allocated.
@@ -10,12 +10,11 @@ from __future__ import annotations
 import lzma
 import zlib
 from binascii import a2b_base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
@@ -36,13 +35,12 @@ from .raw import (
 from .sample import Scalar
 from .validation import InvalidMesh
 
-_DTYPES = {
+DTYPES = {
     **{f"Int{8 * n}": f"i{n}" for n in (1, 2, 4, 8)},
     **{f"UInt{8 * n}": f"u{n}" for n in (1, 2, 4, 8)},
     "Float32": "f4",
     "Float64": "f8",
 }
-_NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 _UNPACK: dict[str, Callable[[bytes], bytes]] = {
     "vtkZLibDataCompressor": zlib.decompress,
     "vtkLZMADataCompressor": lzma.decompress,
@@ -85,9 +83,9 @@ class _Document:
         """
         name = element.get("Name", "Points")
         kind = element.get("type", "")
-        if kind not in _DTYPES:
+        if kind not in DTYPES:
             raise UnsupportedEncoding(f"array {name!r}: type {kind!r}")
-        dtype = np.dtype(_DTYPES[kind]).newbyteorder(self.order)
+        dtype = np.dtype(DTYPES[kind]).newbyteorder(self.order)
         width = _whole(element.get("NumberOfComponents", "1"), "NumberOfComponents")
         declared = element.get("NumberOfTuples")
         if tuples is None and declared is not None:
@@ -258,7 +256,7 @@ def parsed(data: bytes) -> _Document:
     if root.tag != "VTKFile":
         raise InvalidMesh(f"expected <VTKFile>, got <{root.tag}>")
     order: Literal["<", ">"] = ">" if root.get("byte_order") == "BigEndian" else "<"
-    header = np.dtype(_DTYPES.get(root.get("header_type", "UInt32"), "u4")).newbyteorder(order)
+    header = np.dtype(DTYPES.get(root.get("header_type", "UInt32"), "u4")).newbyteorder(order)
     return _Document(root, order, header, root.get("compressor", ""), appended, encoding)
 
 
@@ -300,7 +298,7 @@ def _field_data(
     """Numbers in the field data: scalars of one value, and the time."""
     scalars, times = {}, np.zeros(1)
     for array in element if element is not None else ():
-        if array.tag not in ("DataArray", "Array") or array.get("type") not in _DTYPES:
+        if array.tag not in ("DataArray", "Array") or array.get("type") not in DTYPES:
             continue
         values = document.array(array)
         name = array.get("Name", "")
@@ -325,7 +323,7 @@ def _fields(
     for on, tag in (("point", "PointData"), ("cell", "CellData")):
         element = piece.find(tag)
         for i, array in enumerate(element if element is not None else ()):
-            if array.get("type") not in _DTYPES:
+            if array.get("type") not in DTYPES:
                 continue
             values = document.array(array, counts[on])
             name = array.get("Name") or f"{on}_{i}"
@@ -552,149 +550,3 @@ def stacked(raws: Sequence[RawMesh], times: np.ndarray) -> RawMesh:
         if all(name in raw.scalars for raw in raws)
     }
     return replace(first, fields=tuple(fields), scalars=scalars, times=times)
-
-
-def encode(raw: RawMesh, poly: bool = False) -> bytes:
-    """A VTU (or, of surfaces and lines, VTP) with appended raw data; of the first time."""
-    return b"".join(_Writer().document(raw, poly))
-
-
-def encode_vtu(raw: RawMesh, name: str, source: Path | None = None) -> dict[str, bytes]:
-    """A VTU; of several times a PVD that lists one VTU each."""
-    return {name: encode(raw)}
-
-
-def encode_vtp(raw: RawMesh, name: str, source: Path | None = None) -> dict[str, bytes]:
-    """A VTP."""
-    return {name: encode(raw, poly=True)}
-
-
-def encode_pvd(raw: RawMesh, name: str, source: Path | None = None) -> dict[str, bytes]:
-    """A series in time: one VTU per time, and the PVD that lists them."""
-    stem, files, lines = Path(name).stem, {}, []
-    for i, time in enumerate(raw.times):
-        part = f"{stem}_{i:05d}.vtu"
-        files[part] = encode(at_time(raw, i))
-        lines.append(f'<DataSet timestep="{float(time)!r}" part="0" file={quoteattr(part)}/>')
-    head = '<?xml version="1.0"?>\n'
-    head += '<VTKFile type="Collection" version="0.1" byte_order="LittleEndian">\n'
-    files[name] = "\n".join(
-        [f"{head}<Collection>", *lines, "</Collection>", "</VTKFile>\n"]
-    ).encode()
-    return files
-
-
-def at_time(raw: RawMesh, i: int) -> RawMesh:
-    """The raw mesh at one of its times."""
-    fields = tuple(
-        replace(f, values=f.values[i : i + 1] if len(f.values) > 1 else f.values)
-        for f in raw.fields
-    )
-    scalars = {
-        name: Scalar(s.value[i : i + 1] if len(s.value) > 1 else s.value, s.unit)
-        for name, s in raw.scalars.items()
-    }
-    return replace(raw, fields=fields, scalars=scalars, times=raw.times[i : i + 1])
-
-
-class _Writer:
-    """Collects arrays behind one another and writes the elements that point at them."""
-
-    def __init__(self) -> None:
-        self._chunks: list[bytes | memoryview] = []
-        self._offset = 0
-
-    def document(self, raw: RawMesh, poly: bool) -> Iterator[bytes | memoryview]:
-        """The file, piece by piece."""
-        kind = "PolyData" if poly else "UnstructuredGrid"
-        cells, order = self._polys(raw) if poly else (self._cells(raw), None)
-        counts = f'NumberOfPoints="{len(raw.points)}"'
-        counts += cells[0] if poly else f' NumberOfCells="{raw.n_cells}"'
-        head = [
-            '<?xml version="1.0"?>',
-            f'<VTKFile type="{kind}" version="1.0" byte_order="LittleEndian" header_type="UInt64">',
-            f"<{kind}>",
-            *self._globals(raw),
-            f"<Piece {counts}>",
-            *self._data("PointData", [f for f in raw.fields if f.on == "point"], None),
-            *self._data("CellData", [f for f in raw.fields if f.on == "cell"], order),
-            "<Points>",
-            self._array("Points", np.pad(raw.points, ((0, 0), (0, 3 - raw.points.shape[1])))),
-            "</Points>",
-            *(cells[1:] if poly else cells),
-            "</Piece>",
-            f"</{kind}>",
-            '<AppendedData encoding="raw">\n_',
-        ]
-        yield "\n".join(head).encode()
-        yield from self._chunks
-        yield b"\n</AppendedData>\n</VTKFile>\n"
-
-    def _array(self, name: str, values: np.ndarray, unit: str = "", extra: str = "") -> str:
-        values = np.ascontiguousarray(values)
-        values = values.astype(values.dtype.newbyteorder("<"), copy=False)
-        if values.dtype.newbyteorder("=") not in _NAMES:
-            values = values.astype("<f8")
-        kind = _NAMES[values.dtype.newbyteorder("=")]
-        width = values.shape[1] if values.ndim == 2 else 1
-        offset = self._offset
-        self._chunks += [np.uint64(values.nbytes).astype("<u8").tobytes(), values.data.cast("B")]
-        self._offset += 8 + values.nbytes
-        label = (
-            f'<DataArray type="{kind}" Name={quoteattr(name)} NumberOfComponents="{width}"{extra}'
-        )
-        body = f' format="appended" offset="{offset}"'
-        if not unit:
-            return f"{label}{body}/>"
-        opening = '<InformationKey name="UNITS_LABEL" location="vtkDataArray">'
-        key = f"{opening}{escape(unit)}</InformationKey>"
-        return f"{label}{body}>{key}</DataArray>"
-
-    def _globals(self, raw: RawMesh) -> list[str]:
-        found = [
-            self._array(name, s.value[:1].astype(float), s.unit, ' NumberOfTuples="1"')
-            for name, s in raw.scalars.items()
-        ]
-        if raw.times.any():
-            found.append(self._array("TimeValue", raw.times[:1], "", ' NumberOfTuples="1"'))
-        return ["<FieldData>", *found, "</FieldData>"] if found else []
-
-    def _data(self, tag: str, fields: Sequence[RawField], order: np.ndarray | None) -> list[str]:
-        lines = [
-            self._array(f.name, f.values[0] if order is None else f.values[0][order], f.unit)
-            for f in fields
-        ]
-        return [f"<{tag}>", *lines, f"</{tag}>"]
-
-    def _cells(self, raw: RawMesh) -> list[str]:
-        return [
-            "<Cells>",
-            self._array("connectivity", raw.connectivity.astype(np.int64, copy=False)),
-            self._array("offsets", raw.offsets[1:].astype(np.int64, copy=False)),
-            self._array("types", raw.types.astype(np.uint8, copy=False)),
-            "</Cells>",
-        ]
-
-    def _polys(self, raw: RawMesh) -> tuple[list[str], np.ndarray]:
-        """([counts, sections...], order of cells): VTP keeps vertices, lines, strips and polygons
-        apart."""
-        sections = {
-            "Verts": (VERTEX, POLY_VERTEX),
-            "Lines": (LINE, POLY_LINE),
-            "Strips": (STRIP,),
-            "Polys": (5, POLYGON, 9),
-        }
-        lengths, counts, lines, order = np.diff(raw.offsets), "", [], []
-        for name, numbers in sections.items():
-            ids = np.flatnonzero(np.isin(raw.types, numbers))
-            order.append(ids)
-            counts += f' NumberOf{name}="{len(ids)}"'
-            mask = np.repeat(np.isin(raw.types, numbers), lengths)
-            ends = np.cumsum(lengths[ids])
-            lines += [
-                f"<{name}>",
-                self._array("connectivity", raw.connectivity[mask].astype(np.int64)),
-                self._array("offsets", ends.astype(np.int64)),
-                f"</{name}>",
-            ]
-        return [counts, *lines], np.concatenate(order)

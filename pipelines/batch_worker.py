@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fieldcast.meshes.case_files import CaseFiles
 from fieldcast.meshes.case_reading import CaseReader, ReadCase, content_key, folder_tables
-from fieldcast.meshes.folder import CaseFiles
 from fieldcast.meshes.formats import format_called
 from fieldcast.meshes.reading import MeshFileError, Reader
 from fieldcast.meshes.roles import Settings

@@ -44,7 +44,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from fieldcast.meshes import Case
-    from fieldcast.meshes.folder import Folder
+    from fieldcast.meshes.assembling import Folder
     from fieldcast.surrogates.surrogate import Predictor
 
     from .learning import Evaluation

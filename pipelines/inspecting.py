@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fieldcast.meshes import Case, Field, Sample, Scalar
-from fieldcast.meshes.folder import Folder
+from fieldcast.meshes.assembling import Folder
 
 
 def inspection(folder: Folder) -> dict[str, Any]:

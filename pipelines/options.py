@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from fieldcast.meshes.folder import Folder
+    from fieldcast.meshes.assembling import Folder
     from fieldcast.meshes.plugins import Kind
     from fieldcast.meshes.roles import Settings
     from fieldcast.solvers import Solver

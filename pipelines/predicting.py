@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from fieldcast.meshes.case_files import CaseFiles
 from fieldcast.meshes.case_reading import (
     content_key,
     folder_cases,
@@ -23,7 +24,6 @@ from fieldcast.meshes.case_reading import (
     stamp_of,
 )
 from fieldcast.meshes.files import replace_file
-from fieldcast.meshes.folder import CaseFiles
 from fieldcast.meshes.roles import Settings
 from fieldcast.meshes.tables import Table
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fieldcast.meshes.case_files import is_list
 from fieldcast.meshes.case_reading import paths_of
-from fieldcast.meshes.folder import is_list
 from fieldcast.meshes.tables import TABLE
 
 from .batch import Task

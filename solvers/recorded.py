@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from fieldcast.meshes import Case, Sample
-from fieldcast.meshes.folder import Folder, read_folder
+from fieldcast.meshes.assembling import Folder
+from fieldcast.meshes.folder import read_folder
 from fieldcast.meshes.units import converted
 
 from .solver import Solver, SolverFailed

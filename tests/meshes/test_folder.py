@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fieldcast.meshes import Field, Mesh
-from fieldcast.meshes.folder import find_cases, read_folder
+from fieldcast.meshes import Field, Mesh, find_cases, read_folder
 from fieldcast.meshes.reading import MeshFileError, Reader, read_case
 from fieldcast.meshes.roles import Settings
 from fieldcast.meshes.writing import write_mesh

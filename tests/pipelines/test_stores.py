@@ -11,8 +11,8 @@ import fsspec
 import pytest
 
 from fieldcast.meshes import Sample
+from fieldcast.meshes.case_files import CaseFiles
 from fieldcast.meshes.case_reading import named_in, paths_of
-from fieldcast.meshes.folder import CaseFiles
 from fieldcast.pipelines.cli import main
 from fieldcast.pipelines.exporting import export_table
 from fieldcast.pipelines.groups import Budget
