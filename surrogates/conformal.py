@@ -33,6 +33,7 @@ from fieldcast.meshes import Case, Cases, Field, Prediction, Predictions, Sample
 from fieldcast.meshes.packed import Samples
 from fieldcast.meshes.prediction import Band, Normal, Values, check_level
 
+from .baselines import PodRidge
 from .cross_validation import split
 from .mmgp import MMGP
 from .signature import Signature
@@ -166,7 +167,7 @@ class Conformal(Wrapper):
 
     @classmethod
     def tiny(cls) -> Conformal:
-        return cls(MMGP.tiny(), folds=3)
+        return cls(PodRidge(), folds=3)
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,8 +82,8 @@ class DeepEnsemble(Wrapper):
 
     @classmethod
     def tiny(cls) -> DeepEnsemble:
-        few = Descent(steps=100, batch=16, rate=1e-2, optimiser="soap")
-        return cls(replace(DeepONet.tiny(), descent=few), 3)
+        few = Descent(steps=60, batch=16, rate=1e-2, optimiser="soap")
+        return cls(replace(DeepONet.tiny(), descent=few), 2)
 
 
 @dataclass(frozen=True, eq=False)
