@@ -70,7 +70,9 @@ def _parquet(path: Path, head: list[str], rows: Iterator[list[Any]]) -> int:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise ValueError("expected pyarrow to write Parquet: pip install pyarrow") from None
+        raise ValueError(
+            "expected pyarrow to write Parquet: pip install 'fieldcast[parquet]'"
+        ) from None
     columns = list(zip(*rows, strict=True)) or [()] * len(head)
     found = pyarrow.table(dict(zip(head, map(list, columns), strict=True)))
     parquet.write_table(found, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import os
@@ -263,6 +264,28 @@ def test_killed_and_resumed_equals_uninterrupted(model, asked, whole, tmp_path):
     assert predict_folder(model, folder, out, job=job).failed == 0
     assert (out / "case_000.vtu").exists()
     assert (out / "broken.vtu").exists()
+
+
+def test_parquet_is_the_same_table(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'fieldcast[parquet]'")
+    drag = {"mean": [0.5], "std": [0.1], "interval": [[0.3], [0.7]], "unit": "N"}
+    lift = {"mean": [1.0, 2.0], "unit": "N"}
+    with Manifest(tmp_path / "manifest.sqlite") as manifest:
+        manifest.enter(entries(3), SMALL)
+        rows = [
+            Outcome("c0", "ok", "c0.vtu", "", {"drag": drag, "lift": lift}, 0.5, 10, "k"),
+            Outcome("c1", "crashed", "", "the worker ended"),
+            Outcome("c2", "ok", "c2.vtu", "", {"drag": drag}, 0.25, 10, "k"),
+        ]
+        manifest.record([(row, Timings(1.0)) for row in rows])
+    for name in ("t.csv", "t.parquet"):
+        assert export_table(tmp_path / "manifest.sqlite", tmp_path / name, timings=True) == 3
+    table = parquet.read_table(tmp_path / "t.parquet").to_pydict()
+    with (tmp_path / "t.csv").open(newline="") as file:
+        for i, row in enumerate(csv.DictReader(file)):
+            own = {k: "" if v[i] is None else str(v[i]) for k, v in table.items()}
+            assert own == row
+    assert table["drag_lower"] == [0.3, None, 0.3]
 
 
 def test_the_page_counts_and_names_what_failed(tmp_path):
