@@ -27,7 +27,7 @@ from fieldcast.meshes import Case, Mesh, Sample
 from fieldcast.meshes.folder import read_folder
 from fieldcast.meshes.sample import scalars_of
 from fieldcast.pipelines.manifest import Manifest
-from fieldcast.solvers import SolverFailed
+from fieldcast.solvers import Limits, SolverFailed
 from fieldcast.solvers.airfoil_grid import GridSize, c_grid
 from fieldcast.solvers.airfoils import naca_called
 from fieldcast.solvers.hypersonic import InviscidFlow, semi_ellipse
@@ -105,7 +105,8 @@ def xfoil_bars() -> tuple[list[Bar], str]:
 
 def rans_bars(quick: bool) -> tuple[list[Bar], str]:
     """Spalart and Allmaras' model on several grids."""
-    clock, solver = Clock(), RansAirfoil()
+    # A machine may have other work.
+    clock, solver = Clock(), RansAirfoil(limits=Limits(seconds=3600.0))
     grids, alphas = (GRIDS[:1], ALPHAS[::3]) if quick else (GRIDS, ALPHAS)
     meshes = [c_grid(naca_called("0012"), GridSize().refined(factor)) for factor in grids]
     asked = [(mesh, alpha) for mesh in meshes for alpha in alphas]

@@ -42,7 +42,7 @@ class RansAirfoil(SectionSolver, Command):
 
     iterations: int = 3000
     residual: float = 1e-6
-    steady: float = 2e-3
+    steady: float = 5e-3
     size: GridSize = field(default_factory=GridSize)
 
     programs: ClassVar = (PROGRAM,)
