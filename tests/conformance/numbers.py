@@ -45,6 +45,12 @@ def copied(numbers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values.copy() for name, values in numbers.items()}
 
 
+def identical(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> bool:
+    """Bit for bit."""
+    pairs = zip(found.values(), expected.values(), strict=True)
+    return list(found) == list(expected) and all(np.array_equal(a, b) for a, b in pairs)
+
+
 def assert_identical(
     found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], when: str
 ) -> None:

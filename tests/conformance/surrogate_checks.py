@@ -26,6 +26,7 @@ from .numbers import (
     assert_identical,
     case_numbers,
     copied,
+    identical,
     prediction_numbers,
     sample_numbers,
 )
@@ -52,10 +53,19 @@ def widest(surrogate: type[Surrogate]) -> str:
     return "one_numbering" if surrogate.one_numbering else "own_meshes"
 
 
-@cache
 def fitted(surrogate: type[Surrogate], name: str) -> Predictor:
-    """Its small recipe, fitted to a family; once for all checks."""
-    return surrogate.tiny().fit(family(name).samples, seed=SEED)
+    """Its small recipe, fitted to a family."""
+    return fitted_once(surrogate, name)[0]
+
+
+@cache
+def fitted_once(surrogate: type[Surrogate], name: str) -> tuple[Predictor, tuple[str, ...]]:
+    """Once for all checks; and the cases that the fit has written to."""
+    samples = [_own(sample) for sample in family(name).samples]
+    before = [copied(sample_numbers(s)) for s in samples]
+    predictor = surrogate.tiny().fit(samples, seed=SEED)
+    same = [identical(sample_numbers(s), b) for s, b in zip(samples, before, strict=True)]
+    return predictor, tuple(s.case.label for s, ok in zip(samples, same, strict=True) if not ok)
 
 
 @cache
@@ -103,14 +113,11 @@ def check_packed_and_listed_agree(surrogate: type[Surrogate], name: str) -> None
 
 def check_inputs_stay_as_they_are(surrogate: type[Surrogate], name: str) -> None:
     """Neither fit nor predict writes to what it is given."""
-    samples = [_own(sample) for sample in family(name).samples]
-    before = [copied(sample_numbers(s)) for s in samples]
-    predictor = surrogate.tiny().fit(samples, seed=SEED)
+    predictor, written = fitted_once(surrogate, name)
+    assert not written, f"fit wrote to the cases {written}"
     cases = [_own(answered).case for answered in family(name).samples[:2]]
     asked = [copied(case_numbers(c)) for c in cases]
     predictor.predict(cases)
-    for sample, numbers in zip(samples, before, strict=True):
-        assert_identical(sample_numbers(sample), numbers, f"fit, case {sample.case.label}")
     for case, numbers in zip(cases, asked, strict=True):
         assert_identical(case_numbers(case), numbers, f"predict, case {case.label}")
 
