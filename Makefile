@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py --out demo_output
 
 test: $(VENV)/.tested check wheel
-	$(BIN)/python -m pytest -q -n auto -m "not slow" --ignore=tests/conformance
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not slow" --ignore=tests/conformance
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .

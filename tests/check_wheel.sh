@@ -21,4 +21,4 @@ for entry in source.iterdir():
 END
 cd "$work"
 "$work/venv/bin/fieldcast" --help >/dev/null
-"$work/venv/bin/python" -m pytest -q -n auto --dist loadgroup -p no:cacheprovider --pyargs fieldcast.conformance
+OMP_NUM_THREADS=1 "$work/venv/bin/python" -m pytest -q -n auto --dist loadgroup -p no:cacheprovider --pyargs fieldcast.conformance
