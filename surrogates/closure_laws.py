@@ -138,8 +138,8 @@ def _perceptron(inputs: int, width: int, generator: torch.Generator) -> nn.Seque
 
 @dataclass(frozen=True, eq=False)
 class Learned(Law):
-    """c = centre + 3 scale tanh a/3, a the policy's action; `uses` of invariants and pulls. It has a spread
-    where it was learned with actions by `chance`."""
+    """c = centre + 3 scale tanh a/3, a the policy's action; `uses` of invariants and pulls. It has
+    a spread where it was learned with actions by `chance`."""
 
     policy: Policy
     centre: float

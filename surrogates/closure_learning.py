@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from .closure import ClosureRecipe, Task
 from .closure_checkpoint import Reached, restore, save
 from .closure_environment import Environment, State, mismatch, seen
-from .closure_laws import Constant, Law, Learned, Policy
+from .closure_laws import Law, Learned, Policy
 from .closure_ppo import Ppo, ppo
-from .closure_runs import recovered
+from .closure_runs import recovered, renewed
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,16 @@ class Start:
 
 
 def spun(environment: Environment, task: Task, acting: Acting) -> State:
-    """States of the flow with the coefficient that the policy starts from."""
-    law, target = Constant(acting.centre), task.aim.on(environment)
+    """States of the flow, in turn with the coefficient that the policy starts from, none, and four
+    times as much: a policy that saw the first alone would not find back from where it errs."""
+    target = task.aim.on(environment)
+    times = torch.tensor([1.0, 0.0, 1.0, 4.0], device=target.device).repeat(-(-acting.rows // 4))
+    c = (acting.centre * times[: acting.rows, None]).expand(-1, environment.agents**2)
     first = state = environment.starts(task.aim.snapshots, acting.rows, task.seed)
     steps = round(acting.spin / environment.interval)
     with torch.no_grad():
         for n in range(steps):
-            state = environment.acted(state, law.coefficients(environment, state, target))
+            state = environment.acted(state, c)
             if n % 100 == 0:
                 state, _ = recovered(environment, state, first, target)
     return state
@@ -103,6 +106,7 @@ class ThroughSolver(ClosureRecipe):
         for n in range(first, self.updates):
             for group in adam.param_groups:
                 group["lr"] = self.rate * max(0.05, 1.0 - n / self.updates)
+            state = renewed(state, start.state, n)
             state, reward = self._update(start, state, adam)
             history.append(reward)
             if n % 20 == 19 or n + 1 == self.updates:

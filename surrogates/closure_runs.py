@@ -20,6 +20,7 @@ LOST = 500.0
 about 130."""
 BINS, SIGMAS = 320, 8.0
 """Bins of the vorticity over so many standard deviations either side."""
+RENEWED = 4
 EVERY = 5
 """Budgets are told at every so many actions."""
 
@@ -138,6 +139,17 @@ def recovered(
             *(torch.where(bad[:, None, None], p, s) for p, s in zip(pool, state, strict=True))
         )
     return state, bad
+
+
+def renewed(state: State, pool: State, number: int) -> State:
+    """One row of each `RENEWED` calls, in turn, as that of `pool`, so that a policy that trains
+    sees states that it keeps away from."""
+    turn, left = divmod(number, RENEWED)
+    if left:
+        return state
+    row = torch.arange(len(pool.vorticity), device=pool.vorticity.device)
+    chosen = (row == turn % len(row))[:, None, None]
+    return State(*(torch.where(chosen, p, s) for p, s in zip(pool, state, strict=True)))
 
 
 def _measure(sums: _Sums, environment: Environment, state: State, c: Tensor, target: Line) -> None:
