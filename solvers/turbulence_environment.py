@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .spectral import Grid, Other, Physical, Spectrum, line_spectrum, random_spectrum
-from .turbulence import Flow, Resolved, State, Stepper
+from .turbulence import Flow, Resolved, State, Stepper, Viscosity
 from .turbulence_closures import CoefficientField, Dynamic, Strain
 
 FLOOR = 1e-2
@@ -108,6 +108,10 @@ class TurbulenceEnvironment:
         grid = Grid(2 * (spectra.shape[1] - 1), device=self.device)
         return line_spectrum(grid, spectra)
 
+    def state(self, vorticity: Spectrum, before: Spectrum | None = None) -> State:
+        """Of a spectrum alone: a state to look at, whose `before` means nothing."""
+        return State(vorticity, vorticity if before is None else before)
+
     def acted(self, state: State, coefficients: Coefficients) -> State:
         """One action on."""
         closure = CoefficientField(self.field(coefficients))
@@ -177,7 +181,7 @@ class TurbulenceEnvironment:
 
         Z(k) is a sum of |w|^2 over modes, so with w_e, the modes of w times their errors, the rate
         is <w_e, curl div (2 nu_e S)> = <nu_e G>, G = -4 S11 (w_e)_xy + 2 S12 ((w_e)_xx - (w_e)_yy),
-        by parts: a product at each place of what is resolved there.
+        by parts: a product at each place of what is resolved there. `error` of wavenumber 0 is 0.
         """
         grid = self.grid
         weighted = self._by_mode(error) * flow.spectrum
@@ -221,5 +225,5 @@ def _relative(values: Physical) -> Physical:
     return torch.log(values / mean + FLOOR) + 1.0
 
 
-def _spread(values: Physical) -> Physical:
+def _spread(values: Physical) -> Viscosity:
     return values.square().mean(dim=(-2, -1), keepdim=True).sqrt() + 1e-12

@@ -25,6 +25,7 @@ from .closure_environment import (
     VORTICITY,
     Environment,
     State,
+    Task,
     Wanted,
     log_ratio,
     side,
@@ -39,17 +40,6 @@ COEFFICIENT, TENDENCY = "coefficient", "tendency"
 SLACK, REJECT = 2.0, 3.0
 """How many times the snapshots' largest distance from the mean spectrum is warned of, and how many
 times that is rejected."""
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What a law is found for, and where training is kept."""
-
-    aim: Wanted
-    samples: Sequence[Sample]
-    seed: int = 0
-    progress: Progress = quiet
-    checkpoint: Path | None = None
 
 
 class ClosureRecipe(Surrogate):
@@ -168,7 +158,7 @@ class ClosurePredictor(Predictor):
         environment = self.environment.resized(points)
 
         def tendency(flow: Any) -> Tensor:
-            state = State(flow.spectrum, flow.spectrum)
+            state = environment.state(flow.spectrum)
             found = environment.tendency(flow.spectrum, self.coefficients(environment, state))
             return environment.spectra_of(found)
 
@@ -180,7 +170,7 @@ class ClosurePredictor(Predictor):
         environment = self.environment.resized(vorticity.shape[-1])
         with torch.inference_mode():
             spectrum = environment.spectra_of(torch.as_tensor(np.array(vorticity)))
-            state = State(spectrum, spectrum)
+            state = environment.state(spectrum)
             found = environment.tendency(spectrum, self.coefficients(environment, state))
         return found.cpu().numpy()
 
@@ -216,7 +206,7 @@ class ClosurePredictor(Predictor):
         environment = self.environment.resized(values.shape[-1]).at(device)
         with torch.inference_mode():
             spectrum = environment.spectra_of(torch.as_tensor(values))
-            c = self.coefficients(environment, State(spectrum, spectrum))
+            c = self.coefficients(environment, environment.state(spectrum))
             mean = environment.field(c), environment.tendency(spectrum, c)
             size = self.law.spread() or 0.0
             alone = size * torch.eye(c.shape[1], device=c.device, dtype=c.dtype)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fieldcast.meshes.files import replace_file
 
-from .closure_environment import State
+from .closure_environment import Environment, State
 
 
 class Reached(NamedTuple):
@@ -31,14 +31,20 @@ def save(
     tensors = {f"policy/{k}": v for k, v in policy.state_dict().items()}
     for n, own in adam.state_dict()["state"].items():
         tensors |= {f"adam/{n}/{k}": v for k, v in own.items()}
-    tensors |= {f"flow/{k}": v for k, v in reached.state._asdict().items()}
+    tensors |= {f"flow/{k}": v for k, v in _parts(reached.state).items()}
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     about = {"run": repr(run), "step": reached.step, "history": reached.history}
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, packed(plain, {"fieldcast": json.dumps(about)}))
 
 
-def restore(path: Path, policy: nn.Module, adam: torch.optim.Optimizer, run: Any) -> Reached:
+def _parts(state: State) -> dict[str, Tensor]:
+    return {"vorticity": state.vorticity, "before": state.before}
+
+
+def restore(
+    path: Path, environment: Environment, policy: nn.Module, adam: torch.optim.Optimizer, run: Any
+) -> Reached:
     """Go on where `save` was called.
 
     Raises:
@@ -65,5 +71,5 @@ def restore(path: Path, policy: nn.Module, adam: torch.optim.Optimizer, run: Any
         n, key = name.split("/")
         state.setdefault(int(n), {})[key] = value
     adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})
-    flow = State(**{k: v.to(device) for k, v in under("flow/").items()})
+    flow = environment.state(**{k: v.to(device) for k, v in under("flow/").items()})
     return Reached(int(about["step"]), flow, list(about["history"]))

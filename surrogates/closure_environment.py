@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,18 +15,26 @@ from torch import Tensor
 
 from fieldcast.meshes import Case, Field, Mesh, Sample
 
+from .surrogate import Progress, quiet
+
 WAVENUMBERS = 16
 """So many log spectra are seen, evenly over the wavenumbers of any grid."""
+LOST = 6.0
+"""A flow without a closure comes to about 1.5."""
 VORTICITY, SPECTRUM = "vorticity", "enstrophy_spectrum"
 Coefficients = Float[Tensor, "row agent"]
 Line = Float[Tensor, " wavenumber"]
 
 
-class State(NamedTuple):
-    """Rows of flows: the spectrum of the vorticity, and what a scheme of two steps keeps."""
+@runtime_checkable
+class State(Protocol):
+    """Rows of flows: the spectrum of the vorticity, and what a scheme of two steps keeps; made by
+    `Environment.state`."""
 
-    vorticity: Complex[Tensor, "row k l"]
-    before: Complex[Tensor, "row k l"]
+    @property
+    def vorticity(self) -> Complex[Tensor, "row k l"]: ...
+    @property
+    def before(self) -> Complex[Tensor, "row k l"]: ...
 
 
 @runtime_checkable
@@ -41,11 +50,16 @@ class Environment(Protocol):
     @property
     def interval(self) -> float: ...
 
-    def at(self, device: str) -> Self: ...
-    def resized(self, points: int) -> Self: ...
+    def at(self, device: str) -> Environment: ...
+    def resized(self, points: int) -> Environment: ...
     def spectra_of(self, vorticity: Float[Tensor, "row _ _"]) -> Complex[Tensor, "row _ _"]: ...
     def line(self, spectra: Complex[Tensor, "row _ _"]) -> Float[Tensor, "row wavenumber"]: ...
     def starts(self, snapshots: Complex[Tensor, "row _ _"], rows: int, seed: int) -> State: ...
+    def state(
+        self,
+        vorticity: Complex[Tensor, "row k l"],
+        before: Complex[Tensor, "row k l"] | None = None,
+    ) -> State: ...
     def acted(self, state: State, coefficients: Coefficients) -> State: ...
     def invariants(self, state: State) -> Float[Tensor, "row agent feature"]: ...
     def pulls(self, state: State, target: Line) -> Float[Tensor, "row agent feature"]: ...
@@ -81,10 +95,21 @@ class Wanted:
         return self.target[:half]
 
 
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a law is found for, and where training is kept."""
+
+    aim: Wanted
+    samples: Sequence[Sample]
+    seed: int = 0
+    progress: Progress = quiet
+    checkpoint: Path | None = None
+
+
 def wanted(environment: Environment, samples: Sequence[Sample]) -> Wanted:
     """From samples: snapshots, whose known field or field "vorticity" lies on a periodic square,
-    and spectra, made by `spectrum_sample`. Where there are none of these, the mean of the snapshots
-    is the target.
+    and spectra, made by `spectrum_sample`. Of several grids the finest is taken. Where there are no
+    spectra, the mean of the snapshots is the target.
 
     Raises:
         ValueError: samples of neither kind, or no snapshot.
@@ -93,12 +118,10 @@ def wanted(environment: Environment, samples: Sequence[Sample]) -> Wanted:
         raise ValueError("expected at least one snapshot, got none")
     told = [s for s in samples if SPECTRUM in s.fields]
     snapshots = [_spectra(environment, s) for s in samples if SPECTRUM not in s.fields]
-    if not snapshots or len({len(s[0]) for s in snapshots}) > 1:
-        raise ValueError(
-            f"expected snapshots, samples of a {VORTICITY!r} on one periodic square, got "
-            f"{[len(s[0]) for s in snapshots]} wavenumbers"
-        )
-    every = torch.cat(snapshots)
+    if not snapshots:
+        raise ValueError(f"expected snapshots beside the spectra, samples of {VORTICITY!r}")
+    finest = max(len(s[0]) for s in snapshots)
+    every = torch.cat([s for s in snapshots if len(s[0]) == finest])
     lines = [torch.as_tensor(_line(s), dtype=torch.float32, device=every.device) for s in told]
     target = torch.stack(lines).mean(dim=0) if lines else environment.line(every).mean(dim=0)
     return Wanted(target, every)
@@ -166,9 +189,7 @@ def seen(
     return torch.cat(parts, dim=-1)
 
 
-def log_ratio(
-    line: Float[Tensor, "row wavenumber"], target: Line
-) -> Float[Tensor, "row wavenumber"]:
+def log_ratio(line: Float[Tensor, "row wavenumber"], target: Line) -> Float[Tensor, "row _"]:
     """log Z / Z_t from wavenumber 1 on."""
     return torch.log((line[:, 1:] + 1e-9) / target[1:])
 
@@ -187,3 +208,8 @@ def mismatch(line: Float[Tensor, "row wavenumber"], target: Line) -> Float[Tenso
     learned by is its logarithm, which does not go by the few states that come nearest."""
     k = torch.arange(len(target), dtype=line.dtype, device=line.device)
     return (k * (line - target)).square().sum(dim=-1)
+
+
+def limit(target: Line) -> Float[Tensor, ""]:
+    """The mismatch above which a flow is lost: so many times that of no flow at all."""
+    return LOST * mismatch(torch.zeros_like(target)[None], target)[0]

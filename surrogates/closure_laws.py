@@ -155,7 +155,7 @@ class Learned(Law):
         return self.centre + self.scale * REACH * torch.tanh(actions / REACH)
 
     def spread(self) -> float | None:
-        return self.scale * float(self.policy.log_spread.exp()) if self.chance else None
+        return self.scale * float(self.policy.log_spread.detach().exp()) if self.chance else None
 
     def numbers(self) -> Mapping[str, float]:
         return {"centre": self.centre, "scale": self.scale}
@@ -164,6 +164,15 @@ class Learned(Law):
         arrays = {k: v.detach().cpu().numpy() for k, v in self.policy.state_dict().items()}
         more = {"uses": list(self.uses), "chance": self.chance}
         return Kept(arrays, {"law": "Learned", **self.numbers(), **more})
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where training starts."""
+
+    law: Learned
+    state: State
+    target: Tensor
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .closure import ClosureRecipe, Task
+from .closure import ClosureRecipe
 from .closure_checkpoint import Reached, restore, save
-from .closure_environment import Environment, State, mismatch, seen
-from .closure_laws import Law, Learned, Policy
+from .closure_environment import Environment, State, Task, limit, mismatch, seen
+from .closure_laws import Law, Learned, Policy, Start
 from .closure_ppo import Ppo, ppo
 from .closure_runs import recovered, renewed
+
+KEPT = 20
+"""A checkpoint is written each so many updates; the live reward is their mean."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,6 @@ class Acting:
         policy = Policy(inputs, self.width, task.seed, log_spread).to(target.device)
         law = Learned(policy, self.centre, self.scale, uses)
         return Start(law, state, target)
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """Where training starts."""
-
-    law: Learned
-    state: State
-    target: Tensor
 
 
 def spun(environment: Environment, task: Task, acting: Acting) -> State:
@@ -102,19 +96,21 @@ class ThroughSolver(ClosureRecipe):
         adam = torch.optim.Adam(policy.actor.parameters(), lr=self.rate)
         first = 0
         if task.checkpoint is not None and task.checkpoint.exists():
-            first, state, history = restore(task.checkpoint, policy, adam, (self, task.seed))
+            first, state, history = restore(
+                task.checkpoint, self.environment, policy, adam, (self, task.seed)
+            )
         for n in range(first, self.updates):
             for group in adam.param_groups:
                 group["lr"] = self.rate * max(0.05, 1.0 - n / self.updates)
-            state = renewed(state, start.state, n)
+            state = renewed(self.environment, state, start.state, n)
             state, reward = self._update(start, state, adam)
             history.append(reward)
-            if n % 20 == 19 or n + 1 == self.updates:
-                recent = sum(history[-20:]) / len(history[-20:])
-                task.progress(f"train: reward {recent:.3f}", n + 1, self.updates)
-                if task.checkpoint is not None:
-                    reached = Reached(n + 1, state, history)
-                    save(task.checkpoint, reached, policy, adam, (self, task.seed))
+            if task.checkpoint is not None and (n % KEPT == KEPT - 1 or n + 1 == self.updates):
+                reached = Reached(n + 1, state, history)
+                save(task.checkpoint, reached, policy, adam, (self, task.seed))
+            recent = history[-KEPT:]
+            told = f"train: reward {sum(recent) / len(recent):.3f}"
+            task.progress(told, n + 1, self.updates)
         law = Learned(
             policy.cpu(), self.acting.centre, self.acting.scale, start.law.uses, chance=False
         )
@@ -132,7 +128,7 @@ class ThroughSolver(ClosureRecipe):
             state = environment.acted(state, c)
             missed = mismatch(environment.line(state.vorticity), target)
             # Rows that were lost have no gradient worth following.
-            fine = missed.detach().isfinite() & (missed.detach() < 500.0)
+            fine = missed.detach().isfinite() & (missed.detach() < limit(target))
             total = total + torch.where(fine, missed, 1.0).log().mean()
             reward += float((1.0 / missed.detach()[fine]).mean())
         adam.zero_grad(set_to_none=True)
@@ -140,6 +136,6 @@ class ThroughSolver(ClosureRecipe):
         size = nn.utils.clip_grad_norm_(start.law.policy.actor.parameters(), self.clip)
         if bool(torch.isfinite(size)):
             adam.step()
-        state = State(*(s.detach() for s in state))
+        state = environment.state(state.vorticity.detach(), state.before.detach())
         state, _ = recovered(environment, state, start.state, target)
         return state, reward / self.actions

@@ -5,25 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from .closure_checkpoint import Reached, restore, save
-from .closure_environment import Environment, State, mismatch, seen
-from .closure_laws import Law, Learned
-from .closure_runs import LOST, recovered, renewed
-
-if TYPE_CHECKING:
-    from .closure import Task
-    from .closure_learning import Start
+from .closure_environment import Environment, State, Task, limit, mismatch, seen
+from .closure_laws import Law, Learned, Start
+from .closure_runs import recovered, renewed
 
 LEAST, MOST = -3.0, 1.0
 """Of the logarithm of the spread of actions."""
 SHOWN = 10
 """The live reward is the mean of so many iterations."""
+KEPT = 2
+"""A checkpoint is written each so many."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +73,22 @@ def ppo(
     adam = torch.optim.Adam(law.policy.parameters(), lr=settings.rate, eps=1e-5)
     run = (environment, settings, law.centre, law.scale, law.uses, task.seed)
     if task.checkpoint is not None and task.checkpoint.exists():
-        reached = restore(task.checkpoint, law.policy, adam, run)
+        reached = restore(task.checkpoint, environment, law.policy, adam, run)
     state, history = reached.state, reached.history
     for n in range(reached.step, settings.iterations):
         for group in adam.param_groups:
             group["lr"] = settings.rate * max(0.05, 1.0 - n / settings.iterations)
         # Of the seed and the number alone, so that a run that goes on is the same.
         generator = torch.Generator().manual_seed((task.seed << 32) + n)
-        state = renewed(state, start.state, n)
+        state = renewed(environment, state, start.state, n)
         played, state, reward = play(environment, settings, start, state, generator)
         improve(settings, law, played, adam, generator)
         history.append(reward)
         recent = history[-SHOWN:]
-        task.progress(f"train: reward {sum(recent) / len(recent):.3f}", n + 1, settings.iterations)
-        if task.checkpoint is not None and (n % SHOWN == SHOWN - 1 or n + 1 == settings.iterations):
+        if task.checkpoint is not None and (n % KEPT == KEPT - 1 or n + 1 == settings.iterations):
             save(task.checkpoint, Reached(n + 1, state, history), law.policy, adam, run)
+        live = f"train: reward {sum(recent) / len(recent):.3f}"
+        task.progress(live, n + 1, settings.iterations)
     law.policy.cpu()
     tail = history[-50:]
     told = {"iterations": len(history), "reward_by_chance": sum(tail) / max(len(tail), 1)}
@@ -115,7 +114,7 @@ def play(
         state = environment.acted(state, law.of_actions(actions))
         missed = mismatch(environment.line(state.vorticity), target)
         state, bad = recovered(environment, state, start.state, target)
-        missed = torch.where(bad, LOST, missed)
+        missed = torch.where(bad, limit(target), missed)
         raw += (1.0 / missed).mean() / settings.actions
         density = log_density(actions, middle, spread)
         found.append((rows, actions, density, settings.rewards(missed), bad.float()))

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fieldcast.meshes import Sample
 
-from .closure import TENDENCY, ClosureRecipe, Task
-from .closure_environment import VORTICITY, Environment, State, Wanted, seen, side
+from .closure import TENDENCY, ClosureRecipe
+from .closure_environment import VORTICITY, Environment, State, Task, Wanted, seen, side
 from .closure_laws import Constant, Germano, Law, Learned, Policy, Steered
 from .closure_runs import Protocol, run
 from .training import Descent, Objective, train
@@ -138,7 +138,7 @@ class OfflineClosure(ClosureRecipe):
             )
             spectra = environment.spectra_of(w)
             for k in range(len(w)):
-                state = State(spectra[k : k + 1], spectra[k : k + 1])
+                state = environment.state(spectra[k : k + 1])
                 rows.append(seen(environment, state, target))
                 goals.append(self._best(state, truth[k]))
         return torch.cat(rows), (torch.stack(goals) - self.centre) / self.scale

@@ -8,16 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .closure_environment import Environment, Line, State, Wanted, mismatch
+from .closure_environment import Environment, Line, State, Wanted, limit, mismatch
 from .closure_laws import Law
 from .surrogate import Progress, quiet
 
-LOST = 500.0
-"""A mismatch above this, or that is no number, is a flow that is lost; that without a closure is
-about 130."""
 BINS, SIGMAS = 320, 8.0
 """Bins of the vorticity over so many standard deviations either side."""
 RENEWED = 4
@@ -133,23 +130,26 @@ def recovered(
     environment: Environment, state: State, pool: State, target: Line
 ) -> tuple[State, Tensor]:
     """Rows that are lost as those of `pool`, and which they are."""
-    bad = ~(mismatch(environment.line(state.vorticity), target) < LOST)
+    bad = ~(mismatch(environment.line(state.vorticity), target) < limit(target))
     if bool(bad.any()):
-        state = State(
-            *(torch.where(bad[:, None, None], p, s) for p, s in zip(pool, state, strict=True))
-        )
+        state = chosen(environment, bad, pool, state)
     return state, bad
 
 
-def renewed(state: State, pool: State, number: int) -> State:
+def chosen(environment: Environment, rows: Bool[Tensor, " row"], one: State, other: State) -> State:
+    """Some rows of one, the rest of another."""
+    pairs = ((one.vorticity, other.vorticity), (one.before, other.before))
+    return environment.state(*(torch.where(rows[:, None, None], a, b) for a, b in pairs))
+
+
+def renewed(environment: Environment, state: State, pool: State, number: int) -> State:
     """One row of each `RENEWED` calls, in turn, as that of `pool`, so that a policy that trains
     sees states that it keeps away from."""
     turn, left = divmod(number, RENEWED)
     if left:
         return state
     row = torch.arange(len(pool.vorticity), device=pool.vorticity.device)
-    chosen = (row == turn % len(row))[:, None, None]
-    return State(*(torch.where(chosen, p, s) for p, s in zip(pool, state, strict=True)))
+    return chosen(environment, row == turn % len(row), pool, state)
 
 
 def _measure(sums: _Sums, environment: Environment, state: State, c: Tensor, target: Line) -> None:
