@@ -13,6 +13,7 @@ import typer
 
 from .batch_cli import export, merge, predict, retry
 from .climate_cli import climate
+from .closure_cli import closures
 from .generate_cli import generate
 from .options import (
     FATAL,
@@ -59,6 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(climate, name="climate")
+app.add_typer(closures, name="closures")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

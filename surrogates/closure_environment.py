@@ -210,6 +210,16 @@ def mismatch(line: Float[Tensor, "row wavenumber"], target: Line) -> Float[Tenso
     return (k * (line - target)).square().sum(dim=-1)
 
 
+def unseen(environment: Environment, target: Line, rows: int, seed: int) -> Wanted:
+    """A target with states to start from where no snapshot is at hand: smooth fields by chance of
+    the enstrophy that the target sums up to."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(rows, environment.agents**2, generator=generator).to(target.device)
+    fields = environment.field(drawn - drawn.mean(dim=1, keepdim=True))
+    size = (2.0 * target.sum() / fields.square().mean(dim=(1, 2), keepdim=True)).sqrt()
+    return Wanted(target, environment.spectra_of(size * fields))
+
+
 def limit(target: Line) -> Float[Tensor, ""]:
     """The mismatch above which a flow is lost: so many times that of no flow at all."""
     return LOST * mismatch(torch.zeros_like(target)[None], target)[0]
