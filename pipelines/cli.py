@@ -287,10 +287,10 @@ def curve(
 
 @app.command()
 def plugins(as_json: Json = False) -> None:
-    """The surrogates, solvers and morphings that are installed."""
+    """The surrogates, solvers, morphings and closures that are installed."""
     from fieldcast.meshes.plugins import Kind, plugin_names
 
-    kinds: tuple[Kind, ...] = ("surrogates", "solvers", "morphings")
+    kinds: tuple[Kind, ...] = ("surrogates", "solvers", "morphings", "closures")
     content = {kind: plugin_names(kind) for kind in kinds}
     say(
         content if as_json else None,

@@ -100,12 +100,12 @@ class TurbulenceEnvironment:
 
     def spectra_of(self, vorticity: Float[Tensor, "row _ _"]) -> Other:
         """Of fields on any grid."""
-        grid = Grid(vorticity.shape[-1], device=self.device)
+        grid = Grid(int(vorticity.shape[-1]), device=self.device)
         return grid.spectral(vorticity.to(self.device, grid.dtype))
 
     def line(self, spectra: Other) -> Float[Tensor, "row wavenumber"]:
         """The enstrophy by wavenumber, see `line_spectrum`, of spectra on any grid."""
-        grid = Grid(2 * (spectra.shape[1] - 1), device=self.device)
+        grid = Grid(2 * (int(spectra.shape[1]) - 1), device=self.device)
         return line_spectrum(grid, spectra)
 
     def state(self, vorticity: Spectrum, before: Spectrum | None = None) -> State:

@@ -145,7 +145,7 @@ class ClosurePredictor(Predictor):
                 f"expected at most {2 * len(self.target)} points a side, the spectrum that this "
                 f"closure aims at, got {environment.points}"
             )
-        return torch.tensor(self.target[:half])
+        return torch.tensor(self.target[:half], dtype=torch.float32)
 
     def coefficients(self, environment: Environment, state: State) -> Float[Tensor, "row agent"]:
         """What the law says to a state."""

@@ -24,10 +24,16 @@ def model(tmp_path):
     return found.save(tmp_path / "steered.fieldcast")
 
 
+def called(*arguments):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    return end.value.code
+
+
 def test_a_page(model, tmp_path, capsys):
     out = tmp_path / "page.html"
     options = ["--rows", "2", "--units", "0.6", "--spin", "0.2", "-o", str(out), "--json"]
-    assert main(["closures", "run", str(model), *options]) == 0
+    assert called("closures", "run", str(model), *options) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"none", "static 0.088", "steered", "steered, agent mean"}
     assert found["steered"]["reward"]["value"] > 0
@@ -38,4 +44,4 @@ def test_a_page(model, tmp_path, capsys):
 
 def test_a_spin_up_longer_than_the_run_is_refused(model, tmp_path):
     options = ["--units", "1", "--spin", "2", "-o", str(tmp_path / "page.html")]
-    assert main(["closures", "run", str(model), *options]) == FATAL
+    assert called("closures", "run", str(model), *options) == FATAL

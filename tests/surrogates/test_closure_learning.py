@@ -18,6 +18,7 @@ from fieldcast.solvers.turbulence_closures import smagorinsky
 from fieldcast.solvers.turbulence_environment import TurbulenceEnvironment
 from fieldcast.surrogates import load
 from fieldcast.surrogates.closure_environment import spectral, spectrum_sample, wanted
+from fieldcast.surrogates.closure_export import export_closure
 from fieldcast.surrogates.closure_laws import Constant, Steered
 from fieldcast.surrogates.closure_learning import Acting, Smarl, ThroughSolver
 from fieldcast.surrogates.closure_ppo import Ppo
@@ -142,6 +143,21 @@ def test_a_solver_gets_what_the_predictor_answers():
     with torch.no_grad():
         found = grid.physical(model.closure(16)(flow)).numpy()
     np.testing.assert_allclose(found, told, rtol=1e-3, atol=1e-4)
+
+
+def test_exported_it_says_the_same(tmp_path):
+    """Of more flows than it was exported with, too."""
+    model = fitted(0)
+    w = np.stack([c.fields["vorticity"].values.reshape(16, 16) for c in asked()])
+    files = export_closure(model, tmp_path / "closure", w[:2])
+    expected = model.tendency(w)
+    script = torch.jit.load(files.script)
+    program = torch.export.load(files.program).module()
+    for loaded in (script, program):
+        found = loaded(torch.tensor(w, dtype=torch.float32)).detach().numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="two flows"):
+        export_closure(model, tmp_path / "closure", w[:1])
 
 
 def test_the_same_law_on_another_grid():
