@@ -10,8 +10,8 @@ snapshots. Distances of the vorticity and similarities are to a direct simulatio
 the best of seven in steps of 0.003, each run as long. Offsets, gains and pulls of the laws are
 searched by shorter runs of another seed. "agent mean" is a learned closure whose agents all do what
 they do on average: what it loses is what was local. Learned settings (agents, hold, scale, rate)
-were chosen by runs of other seeds. What was trained, run and solved is kept in .cache, so a run
-that was stopped goes on.
+were chosen by shorter runs of other seeds, against the same spectrum. What was trained, run and
+solved is kept in .cache, so a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import torch
 from bars import Bar, Clock, arguments, finish, say, table
+from budgets import at_once
 from closure_truth import CACHE, KEPT, Direct, direct, samples, snapshots, spectrum_file
 
 from fieldcast.meshes import Case, Field, Sample
@@ -49,6 +51,8 @@ STATIC = (0.079, 0.082, 0.085, 0.088, 0.091, 0.094, 0.097)
 NONE, BEST, LAW, STEERED = "none", "best static", "feedback law", "steered law"
 RL, THROUGH, MEAN = "RL", "through the solver", ", agent mean"
 DEVIATION = 6.0705
+FLOWS, FIRST = 11, 10
+"""The seed of the flows that are measured, and the first of those that learn."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,9 @@ FULL = Size(
     Protocol(8, 60.0, 15.0, DEVIATION),
     STATIC,
     3,
-    300,
-    800,
-    16,
+    150,
+    400,
+    8,
     True,
 )
 QUICK = Size(
@@ -108,8 +112,6 @@ class Study:
 
     def fitted(self, recipe: ClosureRecipe, seed: int, more: Sequence[Sample] = ()) -> Fitted:
         """A recipe's predictor, and the seconds that it took."""
-        from pathlib import Path
-
         path = Path(self.path("fit", recipe, seed, len(more)) + ".fieldcast")
         if not path.exists():
             clock = Clock()
@@ -132,8 +134,6 @@ class Study:
 
     def climate(self, model: ClosurePredictor, protocol: Protocol, seed: int, name: str) -> Climate:
         """A closure's runs."""
-        from pathlib import Path
-
         weights = sha256(
             repr(sorted(model.law.kept().values.items())).encode()
             + b"".join(np.ascontiguousarray(a).tobytes() for a in model.law.kept().arrays.values())
@@ -167,7 +167,6 @@ def closures(study: Study, truth: Direct | None) -> dict[str, Fitted]:
     """All closures by name, fitted."""
     size, search = study.size, study.size.search
     fine = replace(COARSE, agents=FINE_AGENTS)
-    acting = Acting(rows=size.rows)
     recipes: dict[str, ClosureRecipe] = {
         NONE: StaticCoefficient(COARSE, (0.0,)),
         "dynamic": DynamicCoefficient(COARSE),
@@ -178,14 +177,26 @@ def closures(study: Study, truth: Direct | None) -> dict[str, Fitted]:
     found |= {name: study.fitted(recipe, 7) for name, recipe in recipes.items()}
     if truth is not None:
         found["offline"] = study.fitted(OfflineClosure(COARSE), 0, lessons(truth))
-    for seed in range(size.seeds):
-        through = ThroughSolver(fine, acting, updates=size.updates)
-        found[f"{THROUGH} {seed}"] = study.fitted(through, seed)
-        smarl = Smarl(
-            replace(fine, hold=SLOW), acting, Ppo(iterations=size.iterations, batch=32 * size.rows)
-        )
-        found[f"{RL} {seed}"] = study.fitted(smarl, seed)
+    tasks = [(kind, seed) for seed in range(FIRST, FIRST + size.seeds) for kind in (RL, THROUGH)]
+    at_once(learn, [(size, study.device, *task) for task in tasks], study.device)
+    for kind, seed in tasks:
+        found[f"{kind} {seed}"] = study.fitted(learner(kind, size), seed)
     return found
+
+
+def learner(kind: str, size: Size) -> ClosureRecipe:
+    """What learns by itself."""
+    fine, acting = replace(COARSE, agents=FINE_AGENTS), Acting(rows=size.rows)
+    if kind == THROUGH:
+        return ThroughSolver(fine, acting, updates=size.updates)
+    ppo = Ppo(size.iterations, actions=48, batch=32 * size.rows)
+    return Smarl(replace(fine, hold=SLOW), acting, ppo)
+
+
+def learn(size: Size, device: str | None, kind: str, seed: int) -> None:
+    """In a process of its own; what it finds is kept."""
+    torch.set_num_threads(1)
+    Study(size, device, samples(1)).fitted(learner(kind, size), seed)
 
 
 def lessons(truth: Direct) -> list[Sample]:
@@ -213,9 +224,9 @@ def main() -> None:
     every = closures(study, truth)
     ran: dict[str, Climate] = {}
     for name, fitted in every.items():
-        ran[name] = study.climate(fitted.model, size.main, 1, name)
+        ran[name] = study.climate(fitted.model, size.main, FLOWS, name)
         if name.startswith((RL, THROUGH, STEERED)):
-            ran[name + MEAN] = study.climate(fitted.model.averaged(), size.main, 1, name + MEAN)
+            ran[name + MEAN] = study.climate(fitted.model.averaged(), size.main, FLOWS, name + MEAN)
     best = max((n for n in ran if n.startswith("static")), key=lambda n: ran[n].reward.mean())
     ran[BEST] = ran[best]
     moved = {} if given.quick else elsewhere(study, every, best)
@@ -235,14 +246,14 @@ def elsewhere(
             model = every[best].model.elsewhere(base, other)
             fixed = replace(model, law=StaticCoefficient(base, (c,)).fit(study.learnt).law)
             own[f"static {c:g}"] = study.climate(
-                fixed, study.size.moved, 1, f"{place}, static {c:g}"
+                fixed, study.size.moved, FLOWS, f"{place}, static {c:g}"
             )
         for name in (LAW, STEERED, *(n for n in every if n.startswith((RL, THROUGH)))):
             model = every[name].model
             agents, hold = (getattr(model.environment, k) for k in ("agents", "hold"))
             there = replace(base, agents=agents, hold=base.hold * hold // COARSE.hold)
             moved = model.elsewhere(there, other)
-            own[name] = study.climate(moved, study.size.moved, 1, f"{place}, {name}")
+            own[name] = study.climate(moved, study.size.moved, FLOWS, f"{place}, {name}")
         found[place] = own
     return found
 
