@@ -87,7 +87,7 @@ QUICK = Size(
     Protocol(4, 12.0, 4.0, DEVIATION),
     (0.085, 0.091),
     1,
-    16,
+    40,
     160,
     8,
     False,

@@ -3,7 +3,6 @@ files keep them, and what is local is told from what is not."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from functools import cache
 
@@ -19,7 +18,6 @@ from fieldcast.solvers.turbulence_closures import smagorinsky
 from fieldcast.solvers.turbulence_environment import TurbulenceEnvironment
 from fieldcast.surrogates import load
 from fieldcast.surrogates.closure_environment import spectral, spectrum_sample, wanted
-from fieldcast.surrogates.closure_export import export_closure
 from fieldcast.surrogates.closure_laws import Constant, Steered
 from fieldcast.surrogates.closure_learning import Acting, Smarl, ThroughSolver
 from fieldcast.surrogates.closure_ppo import Ppo
@@ -34,11 +32,11 @@ from fieldcast.surrogates.closure_scores import scores, similarities, wasserstei
 from fieldcast.surrogates.training import Descent
 
 SMALL = TurbulenceEnvironment(points=16, agents=4, hold=5)
-ACTING = Acting(width=16, rows=4, spin=1.0)
-BRIEF = Protocol(rows=2, units=1.0, spin=0.4)
+ACTING = Acting(width=16, rows=4, spin=0.2)
+BRIEF = Protocol(rows=2, units=0.4, spin=0.1)
 LEARNED = (
     Smarl(SMALL, ACTING, Ppo(iterations=4, actions=8, epochs=2, batch=16)),
-    ThroughSolver(SMALL, ACTING, updates=22, actions=2),
+    ThroughSolver(SMALL, ACTING, updates=21, actions=1),
 )
 
 
@@ -50,7 +48,7 @@ def fine_states():
     closure = smagorinsky(0.1)
     with torch.no_grad():
         start = stepper.start(random_spectrum(grid, 3, deviation=5.0), closure)
-        return grid, stepper.advanced(start, 200, closure).vorticity
+        return grid, stepper.advanced(start, 100, closure).vorticity
 
 
 def flat(field):
@@ -146,24 +144,6 @@ def test_a_solver_gets_what_the_predictor_answers():
     np.testing.assert_allclose(found, told, rtol=1e-3, atol=1e-4)
 
 
-def test_exported_it_says_the_same(tmp_path):
-    """Of more flows than it was exported with, too."""
-    model = fitted(0)
-    w = np.stack([c.fields["vorticity"].values.reshape(16, 16) for c in asked()])
-    files = export_closure(model, tmp_path / "closure", w[:2])
-    expected = model.tendency(w)
-    with warnings.catch_warnings():
-        # Deprecated, and all that LibTorch reads.
-        warnings.simplefilter("ignore")
-        script = torch.jit.load(files.script)
-    program = torch.export.load(files.program).module()
-    for loaded in (script, program):
-        found = loaded(torch.tensor(w, dtype=torch.float32)).detach().numpy()
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
-    with pytest.raises(ValueError, match="two flows"):
-        export_closure(model, tmp_path / "closure", w[:1])
-
-
 def test_the_same_law_on_another_grid():
     finer = fitted(0).predict(asked(32))
     assert finer[0].mean["coefficient"].values.shape == (1, 1024, 1)
@@ -180,7 +160,7 @@ def test_averaged_is_the_same_everywhere():
 def test_a_pull_lowers_the_mismatch():
     """From one state with more small scales than are wanted, after a while."""
     aim = wanted(SMALL, snapshots())
-    brief = Protocol(rows=3, units=2.0, spin=0.6)
+    brief = Protocol(rows=3, units=1.6, spin=0.6)
     plain, steered = (run(SMALL, Steered(0.0065, 0.03, p), aim, brief) for p in (0.0, 0.01))
     assert steered.log_reward.mean() > plain.log_reward.mean()
 
