@@ -275,7 +275,8 @@ class Found:
         if self.truth is None:
             states, rows = environment.spectra_of(snapshots(1, COARSE.points)), 1
         else:
-            states, rows = environment.grid.resampled(self.truth.states, Grid(KEPT)), 8
+            states = environment.grid.resampled(self.truth.states, Grid(KEPT))
+            rows = min(8, len(states))
         return truth_of(environment, states, aim, DEVIATION, rows)
 
     def scored(self) -> dict[str, Mapping[str, Measured]]:
