@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from typing import Any, Literal
 
 log = logging.getLogger(__name__)
-Kind = Literal["surrogates", "solvers", "morphings", "problems"]
+Kind = Literal["surrogates", "solvers", "morphings", "problems", "closures", "environments"]
 
 
 @lru_cache(maxsize=8)

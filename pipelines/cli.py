@@ -13,6 +13,7 @@ import typer
 
 from .batch_cli import export, merge, predict, retry
 from .climate_cli import climate
+from .closure_cli import closures
 from .generate_cli import generate
 from .options import (
     FATAL,
@@ -59,6 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(climate, name="climate")
+app.add_typer(closures, name="closures")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -285,10 +287,10 @@ def curve(
 
 @app.command()
 def plugins(as_json: Json = False) -> None:
-    """The surrogates, solvers and morphings that are installed."""
+    """The surrogates, solvers, morphings and closures that are installed."""
     from fieldcast.meshes.plugins import Kind, plugin_names
 
-    kinds: tuple[Kind, ...] = ("surrogates", "solvers", "morphings")
+    kinds: tuple[Kind, ...] = ("surrogates", "solvers", "morphings", "closures")
     content = {kind: plugin_names(kind) for kind in kinds}
     say(
         content if as_json else None,

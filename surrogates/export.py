@@ -119,7 +119,7 @@ def script_archive(module: nn.Module, about: str) -> bytes:
 def program_archive(module: nn.Module, x: torch.Tensor, about: str) -> bytes:
     """As `torch.export`, for any number of columns."""
     buffer = io.BytesIO()
-    some = x[:1].expand(3, -1).contiguous()
+    some = x[:1].expand(3, *x.shape[1:]).contiguous()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         batch = torch.export.Dim("batch", min=1)

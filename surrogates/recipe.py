@@ -18,6 +18,11 @@ from fieldcast.meshes.battery import (
 from fieldcast.meshes.morphing import Morphing
 from fieldcast.meshes.plugins import Kind, plugin, plugin_name
 
+from .closure import ClosureRecipe
+from .closure_environment import Environment
+from .closure_learning import Acting
+from .closure_ppo import Ppo
+from .closure_runs import Protocol
 from .conservation_update import NetFlux, Total
 from .derived import GradientOf, WallFlux
 from .gp import Training
@@ -35,10 +40,13 @@ from .tendency import Tendency
 from .training import Descent
 
 _PLUGINS: Mapping[Kind, type] = {
+    "closures": ClosureRecipe,
     "surrogates": Surrogate,
     "morphings": Morphing,
     "problems": Problem,
+    "environments": Environment,
 }
+"""The first that fits: recipes of closures are surrogates of flows alone, under a name apart."""
 _PLAIN = {
     "cell": Cell,
     "electrode": Electrode,
@@ -59,6 +67,9 @@ _PLAIN = {
     "gradual_time": GradualTime,
     "training": Training,
     "descent": Descent,
+    "acting": Acting,
+    "ppo": Ppo,
+    "protocol": Protocol,
     "tendency": Tendency,
     "trunk": Trunk,
     "image": Image,

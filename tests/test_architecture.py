@@ -57,7 +57,7 @@ def test_every_entry_point_is_importable_by_name():
     from fieldcast.meshes.plugins import plugin, plugin_name, plugin_names
 
     points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
-    for kind in ("surrogates", "solvers", "morphings"):
+    for kind in ("surrogates", "solvers", "morphings", "closures", "environments"):
         names = plugin_names(kind)
         assert set(points[f"fieldcast.{kind}"]) <= set(names)
         for name in names:

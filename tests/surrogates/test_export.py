@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 
 import netCDF4
@@ -12,9 +13,16 @@ import torch
 
 from fieldcast.meshes import Cases, Samples
 from fieldcast.meshes.columns import column_cases, column_scalar, level_field, line_mesh
+from fieldcast.solvers.turbulence_environment import TurbulenceEnvironment
 from fieldcast.surrogates import ColumnNetwork, Descent, MultiFidelity, PodRidge, RandomizedPrior
+from fieldcast.surrogates.closure import SIGNATURE, ClosurePredictor
+from fieldcast.surrogates.closure_environment import WAVENUMBERS
+from fieldcast.surrogates.closure_export import export_closure
+from fieldcast.surrogates.closure_laws import Learned, Policy
+from fieldcast.surrogates.closure_rivals import Feedback
 from fieldcast.surrogates.export import Export, export_module
 from fieldcast.surrogates.stability import Limits
+from fieldcast.surrogates.surrogate import Card
 
 LEVELS = 7
 MEMBER = ColumnNetwork(16, 2, Descent(steps=60, batch=32, rate=1e-2, every=30))
@@ -195,3 +203,27 @@ def test_what_cannot_be_exported_is_said(models, tmp_path):
         export_module(models["network"], tmp_path / "a", replace(CASES, fields={}))
     assert not list(tmp_path.iterdir())
     assert isinstance(CASES, Cases)
+
+
+def test_a_closure_says_the_same(tmp_path):
+    """Of more flows than it was exported with, too."""
+    policy = Policy(7 + WAVENUMBERS, 8, 0)
+    with torch.no_grad():
+        policy.actor[-1].weight.mul_(50.0)
+    recipe = Feedback(TurbulenceEnvironment(points=16, agents=4))
+    target = 2.0 * (1.0 + np.arange(8)) ** -1.5
+    law = Learned(policy, 0.0077, 0.02)
+    model = ClosurePredictor(recipe, SIGNATURE, Card(), law, target, 1.0)
+    w = np.random.default_rng(0).normal(0.0, 3.0, (3, 16, 16))
+    files = export_closure(model, tmp_path / "closure", w[:2])
+    with warnings.catch_warnings():
+        # Deprecated, and all that LibTorch reads.
+        warnings.simplefilter("ignore")
+        script = torch.jit.load(files.script)
+    program = torch.export.load(files.program).module()
+    expected = model.tendency(w)
+    for loaded in (script, program):
+        found = loaded(torch.tensor(w, dtype=torch.float32)).detach().numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="two flows"):
+        export_closure(model, tmp_path / "closure", w[:1])

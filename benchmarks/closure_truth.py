@@ -1,0 +1,108 @@
+"""What the benchmark of closures compares with: files of Mojgani et al. (read where they are), and
+a direct simulation of our own, made once and kept in .cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from bars import data_folder, say
+from scipy.io import loadmat
+
+from fieldcast.meshes import Case, Field, Sample
+from fieldcast.solvers.periodic import periodic_square
+from fieldcast.solvers.spectral import Grid, line_spectrum
+from fieldcast.solvers.turbulence import CASES, Flux, State, Stepper
+from fieldcast.surrogates.closure_environment import spectrum_sample
+
+CACHE = Path(__file__).parent / ".cache"
+FOLDERS = {1: "case1_kf4", 2: "case2_kf4_beta20"}
+NAMES = {1: "Re20kf4", 2: "Re20kf4beta20"}
+KEPT = 64
+"""Points a side of the filtered states that are kept."""
+SPIN, EACH = 5.0, 0.2
+"""Time for the small scales to come up from a filtered snapshot; time between states kept."""
+
+
+def spectrum_file(case: int) -> np.ndarray:
+    """Enstrophy by wavenumber, from 0 on."""
+    folder = data_folder("smarl_reference") / FOLDERS[case]
+    return np.loadtxt(folder / f"enstrophy_spectrum_{NAMES[case]}_DNS1024_xy.dat")[:, 1]
+
+
+def snapshots(case: int, points: int) -> torch.Tensor:
+    """Vorticities v_x - u_y of filtered direct simulations, (row, y, x)."""
+    folder = data_folder("smarl_reference") / FOLDERS[case]
+    found = []
+    for path in sorted(folder.glob(f"iniWor_{NAMES[case]}_{points}_*.mat")):
+        fields = [v for k, v in loadmat(path).items() if not k.startswith("__")]
+        found += [-f for f in fields if f.ndim == 2 and f.shape == (points, points)]
+    return torch.from_numpy(np.stack(found).astype(np.float32))
+
+
+def samples(case: int) -> list[Sample]:
+    """What a closure learns from: five snapshots to start from, and their spectrum."""
+    found = [
+        Sample(
+            Case(
+                periodic_square(len(w)),
+                {},
+                {"vorticity": Field.steady(w.numpy().reshape(-1).astype(float))},
+                name=f"snapshot_{n}",
+            ),
+            {},
+        )
+        for n, w in enumerate(snapshots(case, 128))
+    ]
+    line = spectrum_file(case)[: 128 // 2 * 4]
+    return [*found, spectrum_sample(np.maximum(line, 1e-12))]
+
+
+@dataclass(frozen=True, eq=False)
+class Direct:
+    """A direct simulation: mean enstrophy by wavenumber, and filtered states, `EACH` apart."""
+
+    line: np.ndarray
+    states: torch.Tensor
+    seconds: float
+    units: float
+
+
+def direct(points: int, step: float, units: float) -> Direct:
+    """Case 1 from a snapshot filtered to 128 x 128 points; goes on where it was stopped."""
+    path = CACHE / f"closures_direct_{points}_{units:g}.npz"
+    kept = dict(np.load(path)) if path.exists() else {}
+    grid, coarse = Grid(points), Grid(KEPT)
+    stepper = Stepper(CASES[1], grid, step, Flux())
+    if kept:
+        state = State(*(torch.from_numpy(kept[k]) for k in ("vorticity", "before")))
+    else:
+        start = Grid(128).spectral(snapshots(1, 128)[:1])
+        state = stepper.start(grid.resampled(start, Grid(128)))
+    states, lines = (list(kept.get(k, ())) for k in ("states", "lines"))
+    done, seconds = int(kept.get("done", 0)), float(kept.get("seconds", 0.0))
+    each, spin = round(EACH / step), round(SPIN / EACH)
+    for n in range(done, spin + round(units / EACH)):
+        state, spent = _advanced(stepper, state, each)
+        seconds += spent
+        if n >= spin:
+            states.append(coarse.resampled(state.vorticity, grid)[0].numpy())
+            lines.append(line_spectrum(grid, state.vorticity)[0].numpy())
+        if n % 10 == 9 or n + 1 == spin + round(units / EACH):
+            CACHE.mkdir(exist_ok=True)
+            whole = {"vorticity": state.vorticity.numpy(), "before": state.before.numpy()}
+            told = {"states": np.array(states), "lines": np.array(lines)}
+            np.savez(path, done=n + 1, seconds=seconds, **whole, **told)
+            say(f"direct simulation: {(n + 1) * EACH:.1f} units, {seconds:.0f} s")
+    return Direct(np.mean(lines, axis=0), torch.from_numpy(np.array(states)), seconds, units)
+
+
+def _advanced(stepper: Stepper, state: State, steps: int) -> tuple[State, float]:
+    import time
+
+    start = time.process_time()
+    with torch.inference_mode():
+        state = stepper.advanced(state, steps)
+    return State(*(s.clone() for s in state)), time.process_time() - start
