@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .batch_cli import export, merge, predict, retry
+from .battery_cli import battery
 from .climate_cli import climate
 from .generate_cli import generate
 from .options import (
@@ -59,6 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(climate, name="climate")
+app.add_typer(battery, name="battery")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
