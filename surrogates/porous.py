@@ -128,10 +128,7 @@ class Porous(Problem):
             known = (state.potential + ground[:, None, None])[own].flatten(1).numpy()
             phi.append(_smooth(nodes, known, x, equations))
         rest, offsets = self.cell.electrolyte.concentration, meshes.offsets("point")
-        values = {
-            "electrolyte_concentration": rest * np.hstack(c),
-            "electrolyte_potential": np.hstack(phi),
-        }
+        values = dict(zip(SALT, (rest * np.hstack(c), np.hstack(phi)), strict=True))
         return {
             k: PackedField(v[:, :, None], offsets, SALT[k], "point", CELL)
             for k, v in values.items()

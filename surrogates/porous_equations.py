@@ -26,11 +26,11 @@ SPREAD = 0.5
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """At rows of (t, parameters): `reaction` / mean at the nodes of each electrode (row, node), mean
-    `stoichiometry` of the particles there, and at their surfaces; salt c / c0 - 1 (row, layer,
-    node) with its `gradient` [1/m]; the electrolyte's `current` [A/m^2] and its `potential` [V]
-    above that at the negative collector; and `driving` [V] (row, node), by which each electrode's
-    potentials differ from the kinetics', a constant along it where all is right."""
+    """At rows of (t, parameters): `reaction` / mean at the nodes of each electrode (row, node),
+    the mean `stoichiometry` of the particles there, and at their surfaces; salt c / c0 - 1 (row,
+    layer, node) with its `gradient` [1/m]; the electrolyte's `current` [A/m^2] and its `potential`
+    [V] above that at the negative collector; and `driving` [V] (row, node), by which each
+    electrode's potentials differ from the kinetics', a constant along it where all is right."""
 
     reaction: tuple[Tensor, Tensor]
     stoichiometry: tuple[Tensor, Tensor]
@@ -44,8 +44,8 @@ class State:
 
 @dataclass(frozen=True)
 class PorousCell(Equations):
-    """Doyle, Fuller, Newman 1993 (doi:10.1149/1.2221597) in x by Galerkin's method, with the profile
-    within each particle that of `particles` with the flux of its place.
+    """Doyle, Fuller, Newman 1993 (doi:10.1149/1.2221597) in x by Galerkin's method, with the
+    profile within each particle that of the ansatz of `particles` with the flux of its place.
 
     Unknowns, of time alone and the logarithms of two factors: the charges Q_m that have passed more
     than in the mean, in `SHAPES` shapes along each electrode, so that reactions are 1 + sum P_m

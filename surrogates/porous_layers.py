@@ -22,8 +22,8 @@ salt, from polynomials of a degree in each layer."""
 class Layers:
     """In each layer a coordinate from 0 to 1 has nodes with `weights`; `sums` gives integrals from
     0 to each node. `shapes` are Legendre's polynomials but the constant; `modes` (mode, layer,
-    node), with `slopes` by x [1/m] and `rates` [1/s], are those of eps u_t = (e D u_x)_x with a mean
-    square of 1 over the pores, `pores` [m] thick in all."""
+    node), with `slopes` by x [1/m] and `rates` [1/s], are those of eps u_t = (e D u_x)_x with a
+    mean square of 1 over the pores, `pores` [m] thick in all."""
 
     weights: Float[Tensor, " node"]
     sums: Float[Tensor, "node node"]
@@ -52,20 +52,28 @@ class Layers:
         salt = cell.electrolyte
         d = float(salt.diffusivity(np.array([salt.concentration / 1000.0]))[0])
         half = 0.5 * weights
-        mass = [
-            t * p * (values * half) @ values.T for t, p in zip(thickness, porosity, strict=True)
-        ]
-        stiff = [
-            e * d / t * (slopes * half) @ slopes.T
-            for t, e in zip(thickness, efficiency, strict=True)
-        ]
+        mass = [size * (values * half) @ values.T for size in thickness * porosity]
+        stiff = [size * (slopes * half) @ slopes.T for size in d * efficiency / thickness]
         pores = float(thickness @ porosity)
         rates, found = _modes(mass, stiff, pores)
         modes = np.einsum("ldm,dn->mln", found, values)
         bends = np.einsum("ldm,dn->mln", found, slopes) / thickness[:, None]
-        made = (half, np.linalg.solve(every, sums).T, every[1 : 1 + SHAPES], thickness, efficiency)
-        tensors = [torch.as_tensor(np.ascontiguousarray(a)) for a in (*made, modes, bends, rates)]
-        return cls(*tensors, pores, found)
+
+        def tensor(a: np.ndarray) -> Tensor:
+            return torch.as_tensor(np.ascontiguousarray(a))
+
+        return cls(
+            tensor(half),
+            tensor(np.linalg.solve(every, sums).T),
+            tensor(every[1 : 1 + SHAPES]),
+            tensor(thickness),
+            tensor(efficiency),
+            tensor(modes),
+            tensor(bends),
+            tensor(rates),
+            pores,
+            found,
+        )
 
     def modes_at(self, x: Float[np.ndarray, " point"]) -> Float[np.ndarray, "mode point"]:
         """Anywhere in the cell, x [m] from the negative collector."""
