@@ -56,8 +56,8 @@ class Size:
     looser: float
 
 
-FULL = Size(80, 800, 3, 40, 1.0)
-QUICK = Size(25, 500, 1, 8, 2.0)
+FULL = Size(60, 1000, 3, 40, 1.0)
+QUICK = Size(20, 600, 1, 6, 2.0)
 
 
 def places(cell: Cell, count: int, seed: int) -> list[Case]:
@@ -143,7 +143,7 @@ def main(given: argparse.Namespace) -> None:
     e = {"mean": float(gap.mean()), "max": float(gap.max())}
     rows = [row("single-particle model", e | dict.fromkeys(FIELDS, ""), seconds)]
     method = LevenbergMarquardt(steps=size.steps, points=size.points)
-    recipe = Pinn(Porous(cell, *(BOX[k] for k in RATES)), Perceptron(20, 3), (method,))
+    recipe = Pinn(Porous(cell, *(BOX[k] for k in RATES)), Perceptron(16, 3), (method,))
     found: list[dict[str, float]] = []
     for seed in range(size.seeds):
         alone, seconds = timed(lambda seed=seed: recipe.fit((), seed=seed))

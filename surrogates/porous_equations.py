@@ -177,7 +177,7 @@ class PorousCell(Equations):
         """Residuals, in thermal voltages and shares of the resting salt."""
         own, liquid = self.layers, self.cell.electrolyte
         state = self.state(u, rate, x)
-        odd = own.shapes * own.weights * (2.0 * torch.arange(1, SHAPES + 1)[:, None] + 1.0)
+        odd = own.shapes * own.weights * (2.0 * torch.arange(1, SHAPES + 1)[:, None] + 1.0) ** 0.5
         kinetics = [d @ odd.T / self.cell.thermal for d in state.driving]
         c = liquid.concentration / 1e3 * (1.0 + state.salt)
         spread = own.efficiency[:, None] * liquid.diffusivity.at(c) * state.gradient

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fieldcast.meshes.battery import Cell
 
-NODES, SHAPES, MODES, DEGREE = 9, 7, 12, 6
+NODES, SHAPES, MODES, DEGREE = 8, 5, 10, 6
 """Of a layer: Gauss's nodes, and the shapes in which reactions differ from their mean; modes of the
 salt, from polynomials of a degree in each layer."""
 
