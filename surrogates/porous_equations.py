@@ -185,7 +185,7 @@ class PorousCell(Equations):
         salt = rate[:, 2 * SHAPES :] / self.cell.duration - gain
         return torch.cat([*kinetics, salt / own.rates], dim=1)
 
-    def placed(self, unit: Float[Tensor, "row coordinate"]) -> Points:
+    def placed(self, unit: Float[Tensor, "row coordinate"]) -> Float[Tensor, "row _"]:
         """From the unit cube, more points early; with the excess of the surfaces behind."""
         logs = [unit[:, 1 + k] * float(torch.tensor(m).log()) for k, m in enumerate(self.fastest)]
         return self.known(torch.stack([unit[:, 0] ** 2, *logs], dim=1))
