@@ -18,6 +18,8 @@ from .pinn_problem import Ansatz, Equations, Points, Term
 from .porous_layers import MODES, SHAPES, Layers
 
 SIDES = ("negative", "positive")
+EMPTY = 1e-3
+"""A stoichiometry that no surface falls below, as kinetics end there; networks may stray so far."""
 EARLIEST = 1e-9
 """In units of the discharge."""
 SPREAD = 0.5
@@ -142,7 +144,8 @@ class PorousCell(Equations):
         mean = even + 3.0 * particle.flux * (charges @ own.shapes)
         # The excess is that of an even flux, where diffusion goes by the even mean.
         speed = particle.curve.at(even) / particle.curve.at(mean)
-        return reaction, mean, mean + reaction * speed * x[:, 3 + k : 4 + k]
+        surface = mean + reaction * speed * x[:, 3 + k : 4 + k]
+        return reaction, mean, surface.clamp(EMPTY, 1.0 - EMPTY)
 
     def _overpotential(
         self, k: int, reaction: Tensor, surface: Tensor, salt: Tensor, faster: Tensor | float
