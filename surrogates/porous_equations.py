@@ -4,7 +4,6 @@ and the conservation of charge hold exactly, whatever a network says."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -17,7 +16,6 @@ from .particle_equations import Particle
 from .pinn_problem import Ansatz, Equations, Points, Term
 from .porous_layers import MODES, SHAPES, Layers
 
-SIDES = ("negative", "positive")
 EMPTY = 1e-3
 """A stoichiometry that no surface falls below, as kinetics end there; networks may stray so far."""
 EARLIEST = 1e-9
@@ -207,12 +205,13 @@ class PorousCell(Equations):
         return base - particle.start - 3.0 * particle.flux * t
 
     def terms(self) -> tuple[Term, ...]:
-        names = [f"{s} kinetics {m + 1}" for s in SIDES for m in range(SHAPES)]
-        names += [f"salt {m + 1}" for m in range(MODES)]
-        return tuple(
-            Term(name, lambda unit: self.placed(unit)[:, None], partial(self._one, k), share=0.1)
-            for k, name in enumerate(names)
-        )
+        return (Term("balances", self._in_turn, self._one, share=2.0),)
 
-    def _one(self, k: int, u: Jet, x: Points) -> Float[Tensor, " row"]:
-        return self.left(u.value, u.by(0), x)[:, k]
+    def _in_turn(self, unit: Float[Tensor, "row coordinate"]) -> Float[Tensor, "row node _"]:
+        """Rows take up one balance after the other, whose number is kept behind the point."""
+        number = torch.arange(len(unit), device=unit.device).to(unit) % self.unknowns
+        return torch.cat([self.placed(unit), number[:, None]], dim=1)[:, None]
+
+    def _one(self, u: Jet, x: Points) -> Float[Tensor, " row"]:
+        every = self.left(u.value, u.by(0), x)
+        return every.gather(1, x[:, -1:].long())[:, 0]
