@@ -205,11 +205,13 @@ class PorousCell(Equations):
         return base - particle.start - 3.0 * particle.flux * t
 
     def terms(self) -> tuple[Term, ...]:
-        return (Term("balances", self._in_turn, self._one, share=2.0),)
+        return (Term("balances", self._drawn, self._one, share=2.0),)
 
-    def _in_turn(self, unit: Float[Tensor, "row coordinate"]) -> Float[Tensor, "row node _"]:
-        """Rows take up one balance after the other, whose number is kept behind the point."""
-        number = torch.arange(len(unit), device=unit.device).to(unit) % self.unknowns
+    def _drawn(self, unit: Float[Tensor, "row coordinate"]) -> Float[Tensor, "row node _"]:
+        """Each row has one balance at random, whose number is kept behind the point."""
+        # By far digits of the place: by its turn, it would go by the strata of even points.
+        lot = (unit @ unit.new_tensor([7919.3, 10473.7, 15487.1])) % 1.0
+        number = (lot * self.unknowns).floor()
         return torch.cat([self.placed(unit), number[:, None]], dim=1)[:, None]
 
     def _one(self, u: Jet, x: Points) -> Float[Tensor, " row"]:
