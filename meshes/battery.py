@@ -212,7 +212,7 @@ def _arcsinh(x: Any) -> Any:
 
 def particle(points: int = 41) -> Mesh:
     """Radii r / R of a particle [-] from its centre to its surface, closer towards it."""
-    return _line(np.sin(0.5 * np.pi * np.linspace(0.0, 1.0, points)))
+    return line(np.sin(0.5 * np.pi * np.linspace(0.0, 1.0, points)))
 
 
 def through(cell: Cell, each: int = 20) -> Mesh:
@@ -220,10 +220,11 @@ def through(cell: Cell, each: int = 20) -> Mesh:
     layers = [cell.negative.thickness, cell.electrolyte.thickness, cell.positive.thickness]
     inner = (np.arange(each) + 0.5) / each
     starts = np.cumsum([0.0, *layers[:-1]])
-    return _line(np.concatenate([s + t * inner for s, t in zip(starts, layers, strict=True)]))
+    return line(np.concatenate([s + t * inner for s, t in zip(starts, layers, strict=True)]))
 
 
-def _line(x: Float[np.ndarray, " point"]) -> Mesh:
+def line(x: Float[np.ndarray, " point"]) -> Mesh:
+    """Points one after the other."""
     ids = np.arange(len(x))
     return Mesh(x[:, None], {"line": np.stack([ids[:-1], ids[1:]], axis=1)})
 

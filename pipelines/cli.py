@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .batch_cli import export, merge, predict, retry
+from .battery_cli import battery
 from .climate_cli import climate
 from .closure_cli import closures
 from .generate_cli import generate
@@ -61,6 +62,7 @@ app = typer.Typer(
 )
 app.add_typer(climate, name="climate")
 app.add_typer(closures, name="closures")
+app.add_typer(battery, name="battery")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -38,6 +38,7 @@ from .pinn_problem import Ansatz, Equations, Problem, Term
 from .pinn_training import LevenbergMarquardt
 from .pod_network import PodNetwork
 from .polynomial import Polynomial
+from .porous import Porous
 from .priored import Priored
 from .red_noise import Autoregressive
 from .rollout import Rollout
@@ -93,6 +94,7 @@ __all__ = [
     "PodNetwork",
     "PodRidge",
     "Polynomial",
+    "Porous",
     "Predictor",
     "Priored",
     "Problem",

@@ -20,6 +20,8 @@ from torch.func import jacrev, vmap
 
 Model = Callable[[Float[Tensor, "row parameter"]], Float[Tensor, "row time"]]
 SIGMA = "sigma"
+CHAINS = 4
+"""That independent draws are told as."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,41 +172,64 @@ def exact(posterior: Posterior, each: int = 40, draws: int = 4000, seed: int = 0
     Raises:
         ValueError: more parameters.
     """
-    low, high = posterior.limits
-    if len(low) > 4:
-        raise ValueError(
-            f"expected up to three parameters on a grid, got {len(low) - 1}; use `hamiltonian`"
-        )
-    for _ in range(4):
-        rows, shares = _shares(posterior, low, high, each)
-        kept = rows[shares > 1e-9 / len(rows)]
-        size = (high - low) / each
-        inside_low, inside_high = kept.amin(dim=0) - size, kept.amax(dim=0) + size
-        low, high = torch.maximum(low, inside_low), torch.minimum(high, inside_high)
-    rows, shares = _shares(posterior, low, high, each)
-    generator = torch.Generator().manual_seed(seed)
-    picked = rows[torch.multinomial(shares, draws, True, generator=generator)]
-    jitter = torch.rand(picked.shape, generator=generator, dtype=torch.float64) - 0.5
-    return _told(posterior, (picked + jitter * (high - low) / each)[None], 1.0)
+    return Cells.of(posterior, each).drawn(posterior, draws, seed)
 
 
-def _shares(
-    posterior: Posterior, low: Tensor, high: Tensor, each: int
-) -> tuple[Float[Tensor, "row column"], Float[Tensor, " row"]]:
-    """Middles of cells and their probabilities. The model is asked once for all values of sigma."""
-    middles = (torch.arange(each, dtype=torch.float64) + 0.5) / each
-    *sides, sigma = [a + (b - a) * middles for a, b in zip(low, high, strict=True)]
-    places = torch.cartesian_prod(*sides).reshape(each ** len(sides), -1)
-    variance = (2.0 * sigma).exp()[:, None] + posterior.own.square()
-    variance = variance.expand(each, len(posterior.data))
-    parts = [
-        (posterior.data - posterior.model(part)).square() @ variance.reciprocal().T
-        for part in places.split(2**14)
-    ]
-    found = -0.5 * (torch.cat(parts) + (2.0 * math.pi * variance).log().sum(dim=1)).ravel()
-    rows = torch.cat([places.repeat_interleave(each, 0), sigma.repeat(len(places))[:, None]], 1)
-    shares = (found - found.max()).exp()
-    return rows, shares / shares.sum()
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """A grid's middles, the log likelihood there, and the size of a cell."""
+
+    rows: Float[Tensor, "row column"]
+    levels: Float[Tensor, " row"]
+    size: Float[Tensor, " column"]
+
+    @classmethod
+    def of(cls, posterior: Posterior, each: int) -> Cells:
+        """Over what holds all but 1e-9 of the probability.
+
+        Raises:
+            ValueError: more than three parameters.
+        """
+        low, high = posterior.limits
+        if len(low) > 4:
+            raise ValueError(
+                f"expected up to three parameters on a grid, got {len(low) - 1}; use `Hamiltonian`"
+            )
+        for _ in range(4):
+            found = cls._within(posterior, low, high, each)
+            kept = found.rows[found.shares > 1e-9 / len(found.rows)]
+            low = torch.maximum(low, kept.amin(dim=0) - found.size)
+            high = torch.minimum(high, kept.amax(dim=0) + found.size)
+        return cls._within(posterior, low, high, each)
+
+    @classmethod
+    def _within(cls, posterior: Posterior, low: Tensor, high: Tensor, each: int) -> Cells:
+        """The model is asked once for all values of sigma."""
+        middles = (torch.arange(each, dtype=torch.float64) + 0.5) / each
+        *sides, sigma = [a + (b - a) * middles for a, b in zip(low, high, strict=True)]
+        places = torch.cartesian_prod(*sides).reshape(each ** len(sides), -1)
+        variance = (2.0 * sigma).exp()[:, None] + posterior.own.square()
+        variance = variance.expand(each, len(posterior.data))
+        parts = [
+            (posterior.data - posterior.model(part)).square() @ variance.reciprocal().T
+            for part in places.split(2**14)
+        ]
+        found = -0.5 * (torch.cat(parts) + (2.0 * math.pi * variance).log().sum(dim=1)).ravel()
+        rows = torch.cat([places.repeat_interleave(each, 0), sigma.repeat(len(places))[:, None]], 1)
+        return cls(rows, found, (high - low) / each)
+
+    def drawn(self, posterior: Posterior, draws: int, seed: int) -> Draws:
+        """Independent draws."""
+        generator = torch.Generator().manual_seed(seed)
+        picked = self.rows[torch.multinomial(self.shares, draws, True, generator=generator)]
+        jitter = torch.rand(picked.shape, generator=generator, dtype=torch.float64) - 0.5
+        x = (picked + jitter * self.size)[: draws // CHAINS * CHAINS]
+        return _told(posterior, x.unflatten(0, (CHAINS, -1)), 1.0)
+
+    @property
+    def shares(self) -> Float[Tensor, " row"]:
+        """Of the probability."""
+        return self.levels.softmax(dim=0)
 
 
 def _told(posterior: Posterior, x: Float[Tensor, "chain draw column"], accepted: float) -> Draws:
@@ -230,7 +255,7 @@ class Hamiltonian:
         """Draws of all chains after the warm-up."""
         generator = torch.Generator().manual_seed(seed)
         best = most_probable(posterior, self.starts, generator)
-        factor = _whitening(posterior, best)
+        factor = whitening(posterior, best)
 
         def value(w: Tensor) -> Tensor:
             return posterior.log_density(best + w @ factor.T)
@@ -311,7 +336,7 @@ def most_probable(
     return z[posterior.log_density(z).argmax()]
 
 
-def _whitening(posterior: Posterior, best: Float[Tensor, " column"]) -> Tensor:
+def whitening(posterior: Posterior, best: Float[Tensor, " column"]) -> Tensor:
     """L with L L' the inverse of the curvature."""
     system = _curvature(posterior, best[None])[0]
     return torch.linalg.cholesky(torch.linalg.inv(0.5 * (system + system.T)))

@@ -74,3 +74,14 @@ def test_a_solver_of_another_package(tmp_path):
     )
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
+
+
+def test_a_synthetic_cell():
+    sys.path.insert(0, str(ROOT / "examples"))
+    import battery
+
+    found = battery.synthetic()
+    for name in battery.BOX:
+        low, high = found.draws.interval(name, 0.99)
+        assert low < 2.0 < high
+    assert not found.warnings()

@@ -98,5 +98,5 @@ def test_chains_that_disagree_are_told():
 
 def test_many_parameters_are_not_put_on_a_grid():
     bounds = {k: (0.0, 1.0) for k in "abcd"}
-    with pytest.raises(ValueError, match="hamiltonian"):
+    with pytest.raises(ValueError, match="Hamiltonian"):
         exact(Posterior(line, measured(), bounds, (0.02, 0.5)))
