@@ -43,9 +43,10 @@ def synthetic() -> Calibration:
 
 
 def measured(folder: Path, rate: float) -> Calibration:
-    """The pouch cell by PyBaMM's full model: 25 runs, their polynomials, the posterior, a page."""
+    """The pouch cell by PyBaMM's SPMe, as good here as the full model: polynomials of 25 runs, the
+    posterior, a page."""
     cell = read_bpx(folder / "nmc_pouch_cell_BPX.json", rate, duration=0.9 * 3600.0 / rate)
-    model = trained(Training(cell, NEAR, "dfn"))
+    model = trained(Training(cell, NEAR, "spme"))
     data = read_discharge(folder / f"NMC_25degC_{rate:.0f}C.csv", discharge_of(model))
     found = calibrate(model, data, NEAR, Noise(model=error_of(model, data)))
     write_calibration(model, found, Path(f"nmc_{rate:.0f}C.html"))

@@ -161,7 +161,8 @@ def discharge_of(predictor: Predictor) -> Case:
 
 def read_discharge(path: str | Path, case: Case) -> Sample:
     """A measured discharge as a sample of the case: a CSV file with a column of times [s] and one
-    of voltages [V], by their heads, interpolated to the case's times, and cut where it ends.
+    of voltages [V], by their heads, interpolated to the case's times, and cut where it ends. With a
+    column of currents, rows at rest, by less than half of the median current, are left out.
 
     Raises:
         ValueError: no such columns, or fewer than three of the case's times within.
@@ -169,7 +170,11 @@ def read_discharge(path: str | Path, case: Case) -> Sample:
     with Path(path).open(newline="", encoding="utf-8-sig") as file:
         head, *rows = list(csv.reader(file))
     where = [_column(path, head, starts) for starts in (("time", "t"), ("u", "v"))]
-    values = np.array([[float(row[k]) for k in where] for row in rows if row])
+    current = [k for k, name in enumerate(head) if name.strip().lower().startswith(("i", "curr"))]
+    values = np.array([[float(row[k]) for k in (*where, *current[:1])] for row in rows if row])
+    if current:
+        drawn = np.abs(values[:, 2])
+        values = values[drawn >= 0.5 * np.median(drawn), :2]
     t, v = values[np.argsort(values[:, 0], kind="stable")].T
     times = np.asarray(case.times)
     times = times[(times >= t[0]) & (times <= t[-1])]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
@@ -26,6 +26,7 @@ from fieldcast.meshes.battery import (
     Cell,
     Curve,
     Electrode,
+    Expansion,
     discharge,
 )
 
@@ -35,6 +36,8 @@ from .single_particle import check_discharge
 
 INSTALL = "expected the package pybamm: pip install 'fieldcast[battery]'"
 SALT = {"electrolyte_concentration": "mol/m^3", "electrolyte_potential": "V"}
+LONG, KNOTS = 24, 2001
+"""Terms of an expansion that are written out, and the knots of a spline in place of more."""
 _PARTICLES = (
     "X-averaged negative particle concentration [mol.m-3]",
     "X-averaged positive particle concentration [mol.m-3]",
@@ -248,15 +251,15 @@ def _side(side: str, electrode: Electrode, resting: float) -> dict[str, Any]:
     """The parameters of one electrode."""
     import pybamm
 
-    exchange, diffusivity = electrode.exchange, electrode.diffusivity
+    exchange, diffusivity = _formula(electrode.exchange), _formula(electrode.diffusivity)
 
     def current(c_e: Any, c: Any, largest: Any, t: Any) -> Any:
         faster = pybamm.InputParameter(RATES[0]) if side == "Negative" else 1.0
-        return faster * exchange.at(c / largest) * (c_e / resting) ** 0.5
+        return faster * exchange(c / largest) * (c_e / resting) ** 0.5
 
     def diffusion(x: Any, t: Any) -> Any:
         faster = pybamm.InputParameter(RATES[1]) if side == "Positive" else 1.0
-        return faster * diffusivity.at(x)
+        return faster * diffusivity(x)
 
     lower = side.lower()
     return {
@@ -274,14 +277,27 @@ def _side(side: str, electrode: Electrode, resting: float) -> dict[str, Any]:
         * electrode.largest,
         f"{side} electrode exchange-current density [A.m-2]": current,
         f"{side} particle diffusivity [m2.s-1]": diffusion,
-        f"{side} electrode OCP [V]": electrode.potential.at,
+        f"{side} electrode OCP [V]": _formula(electrode.potential),
         f"{side} electrode charge transfer coefficient": 0.5,
     }
 
 
 def _salt(curve: Curve) -> Any:
     """Of c [mol/m^3] and the temperature."""
-    return lambda c, t: curve.at(c / 1000.0)
+    formula = _formula(curve)
+    return lambda c, t: formula(c / 1000.0)
+
+
+def _formula(curve: Curve) -> Callable[[Any], Any]:
+    """In PyBaMM's symbols: as it is, or a spline where an expansion is so long that PyBaMM, which
+    recurs through its symbols, would not get through."""
+    if not isinstance(curve, Expansion) or len(curve.coefficients) <= LONG:
+        return curve.at
+    import pybamm
+
+    x = np.linspace(curve.low, curve.high, KNOTS)
+    y = curve(x)
+    return lambda at: pybamm.Interpolant(x, y, at, interpolator="cubic")
 
 
 def _bruggeman(efficiency: float, porosity: float) -> float:

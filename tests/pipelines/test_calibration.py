@@ -177,6 +177,11 @@ def test_wrong_files_and_options_are_refused(tmp_path, predictor):
     odd.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"odd.csv.*Time"):
         read_discharge(odd, discharge_of(predictor))
+    rests = tmp_path / "rests.csv"
+    rests.write_text("Time [s],I[A],U[V]\n0,0,4.2\n1,-1,4.0\n700,-1,3.7\n1350,-1,3.5\n1400,0,3.9\n")
+    found = read_discharge(rests, discharge_of(predictor))
+    assert found.case.times[0] > 0.0
+    assert found.scalars[VOLTAGE].value.max() < 4.0
     with pytest.raises(ValueError, match="single_particle"):
         trained(Training(graphite_nmc(), BOX, "colour"))
     with pytest.raises(ValueError, match="without a solver"):
