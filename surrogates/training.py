@@ -8,6 +8,7 @@ the same weights, bit for bit on the CPU.
 
 from __future__ import annotations
 
+import atexit
 import copy
 import json
 import math
@@ -364,6 +365,11 @@ class _Run:
         }
 
 
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 @dataclass(frozen=True)
 class _Workers:
     """The processes of `torchrun`, or this one alone."""
@@ -377,6 +383,8 @@ class _Workers:
             return cls(0, 1)
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            # Threads that outlive the interpreter abort the process now and then.
+            atexit.register(_leave)
         return cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
     def wrapped(self, module: nn.Module) -> nn.Module:
