@@ -30,6 +30,7 @@ from fieldcast.pipelines.manifest import Manifest
 from fieldcast.solvers import Limits, SolverFailed
 from fieldcast.solvers.airfoil_grid import GridSize, c_grid
 from fieldcast.solvers.airfoils import naca_called
+from fieldcast.solvers.central_flow import sheet
 from fieldcast.solvers.hypersonic import InviscidFlow, semi_ellipse
 from fieldcast.solvers.rans import RansAirfoil
 from fieldcast.solvers.xfoil import Xfoil, polar
@@ -179,17 +180,16 @@ def wedge(spacing: float) -> Case:
     share = np.linspace(0.0, 1.0, max(round(1.0 / spacing), 10) + 1)
     y = floor[:, None] + share * (1.0 - floor[:, None])
     points = np.stack([np.broadcast_to(x[:, None], y.shape), y], axis=-1)
-    ids = np.arange(y.size).reshape(y.shape)
-    corners = (ids[:-1, :-1], ids[1:, :-1], ids[1:, 1:], ids[:-1, 1:])
-    cells = np.stack(corners, axis=2).reshape(-1, 4)
+    mesh = sheet(points, ("inflow", "outflow", "floor", "top"))
     nose = int(np.flatnonzero(x == 0.0)[0])
+    floor_points = mesh.regions["floor"]
     regions = {
-        "inflow": np.unique(np.concatenate([ids[0], ids[:, -1]])),
-        "outflow": ids[-1],
-        "symmetry": ids[: nose + 1, 0],
-        "wall": ids[nose:, 0],
+        "inflow": np.union1d(mesh.regions["inflow"], mesh.regions["top"]),
+        "outflow": mesh.regions["outflow"],
+        "symmetry": floor_points[: nose + 1],
+        "wall": floor_points[nose:],
     }
-    mesh = Mesh(points.reshape(-1, 2), {"quad": cells}, {k: np.sort(v) for k, v in regions.items()})
+    mesh = Mesh(mesh.points, mesh.cells, regions)
     return Case(mesh, scalars_of({"mach": WEDGE_MACH}))
 
 

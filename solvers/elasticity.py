@@ -91,29 +91,29 @@ sphere."""
 
 @dataclass(frozen=True)
 class PlaneElasticity(Elasticity):
-    """Plane strain. `stress` has the components xx, yy, zz, xy. Designs are of the `body` pipe or
+    """Plane strain. `stress` has the components xx, yy, zz, xy. Designs are of the `family` pipe or
     perforated."""
 
-    body: str = "pipe"
+    family: str = "pipe"
 
     dim: ClassVar = 2
     parameters: ClassVar = {**_MATERIAL, "traction_x": "Pa", "traction_y": "Pa"}
     outputs: ClassVar = _OUTPUTS
 
     def __post_init__(self) -> None:
-        if self.body not in ("pipe", "perforated"):
-            raise ValueError(f"expected a body, pipe or perforated, got {self.body!r}")
+        if self.family not in ("pipe", "perforated"):
+            raise ValueError(f"expected a family, pipe or perforated, got {self.family!r}")
 
     @property
-    def space(self) -> Mapping[str, Range]:  # type: ignore[override]  # it goes by the body
-        return BODIES[self.body].space
+    def space(self) -> Mapping[str, Range]:
+        return BODIES[self.family].space
 
     def example(self) -> Case:
         values = {"ratio": 2.0, "young": 210e9, "poisson": 0.3, "pressure": 1e7}
         return _case(self, BODIES["pipe"], values, "pipe")
 
     def case(self, values: Mapping[str, float], name: str = "") -> Case:
-        return _case(self, BODIES[self.body], values, name)
+        return _case(self, BODIES[self.family], values, name)
 
 
 @dataclass(frozen=True)

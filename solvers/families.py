@@ -83,7 +83,7 @@ class SectionSolver(Solver):
         airfoil_family(self.family)
 
     @property
-    def space(self) -> Mapping[str, Range]:  # type: ignore[override]  # it goes by the family
+    def space(self) -> Mapping[str, Range]:
         return {**airfoil_family(self.family).space, **self.conditions}
 
     def case(self, values: Numbers, name: str = "") -> Case:

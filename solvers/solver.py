@@ -59,7 +59,6 @@ class Solver(ABC):
     parameters: ClassVar[Mapping[str, str]]
     outputs: ClassVar[Mapping[str, str]]
     order: ClassVar[float | None] = None
-    space: ClassVar[Mapping[str, Range]] = {}
 
     @abstractmethod
     def solve(self, case: Case) -> Sample:
@@ -73,6 +72,12 @@ class Solver(ABC):
     @abstractmethod
     def example(self) -> Case:
         """A small case that solves in a second, for the conformance suite."""
+
+    @property
+    def space(self) -> Mapping[str, Range]:
+        """What designs draw from; a class that has one for all its settings has a class variable
+        instead."""
+        return {}
 
     def case(self, values: Mapping[str, float], name: str = "") -> Case:
         """The case of some numbers of `space`.

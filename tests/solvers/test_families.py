@@ -109,9 +109,9 @@ def test_a_hole_concentrates_stress_as_howland_says():
 @pytest.mark.parametrize("body", ["pipe", "perforated"])
 def test_bodies_are_solved(body):
     pytest.importorskip("skfem", reason="pip install 'fieldcast[solvers]'")
-    solver = PlaneElasticity(body=body)
+    solver = PlaneElasticity(family=body)
     numbers = {k: r.high for k, r in BODIES[body].space.items()}
     sample = solver.solve(solver.case(numbers, body))
     assert float(sample.scalars["max_von_mises"]) > 1e6
-    with pytest.raises(ValueError, match="expected a body"):
-        PlaneElasticity(body="shell")
+    with pytest.raises(ValueError, match="expected a family"):
+        PlaneElasticity(family="shell")
