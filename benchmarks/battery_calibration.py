@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from bars import Bar, Clock, arguments, finish, say, table
+from cells import BOX, timed
 
 from fieldcast.meshes import Case, Cases, Sample, Scalar
 from fieldcast.meshes.battery import RATES, VOLTAGE, discharge
@@ -42,7 +43,6 @@ from fieldcast.surrogates.pinn import PinnPredictor
 from fieldcast.surrogates.posterior_checks import answered, coverage
 from fieldcast.surrogates.separable import SeparableHead, grid
 
-BOX = {RATES[0]: (0.5, 4.0), RATES[1]: (1.0, 10.0)}
 TRUTH = dict.fromkeys(RATES, 2.0)
 SIGMA = 1e-3
 """Of the synthetic noise [V]."""
@@ -85,12 +85,6 @@ def cost(work: Callable[[], object], least: float = 1.0) -> float:
         work()
         count += 1
     return passed / count
-
-
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.process_time()
-    found = work()
-    return found, time.process_time() - start
 
 
 def asked() -> Case:

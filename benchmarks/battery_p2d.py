@@ -12,14 +12,13 @@ shapes and modes were chosen on ten other places of the box. CPU seconds of one 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from bars import Bar, Clock, arguments, finish, say, table
+from cells import BOX, timed
 
 from fieldcast.meshes import Case, Prediction, Sample
 from fieldcast.meshes.battery import CONCENTRATIONS, RATES, VOLTAGE, Cell, discharge
@@ -28,7 +27,6 @@ from fieldcast.surrogates import Chebyshev, LevenbergMarquardt, Perceptron, Pinn
 from fieldcast.surrogates.pinn import PinnPredictor, left
 from fieldcast.surrogates.separable import grid
 
-BOX = {RATES[0]: (0.5, 4.0), RATES[1]: (1.0, 10.0)}
 TIMES, RADII = 101, 11
 FINE = {"layers": 40, "shells": 40}
 SALT = ("electrolyte_concentration", "electrolyte_potential")
@@ -96,13 +94,6 @@ def errors(cell: Cell, found: Sequence[Prediction], truth: Sequence[Sample]) -> 
         ]
         told[name] = 100.0 * float(np.max(each)) / size if each else float("nan")
     return told
-
-
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What it makes, and its CPU seconds."""
-    start = time.process_time()
-    made = work()
-    return made, time.process_time() - start
 
 
 def corrected(alone: PinnPredictor, runs: Sequence[Sample], degree: int) -> PinnPredictor:

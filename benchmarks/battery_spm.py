@@ -11,13 +11,13 @@ seconds of one thread.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from bars import Bar, Clock, arguments, finish, say, table
+from cells import timed
 
 from fieldcast.meshes import Case, Prediction, Sample
 from fieldcast.meshes.battery import CONCENTRATIONS, RATES, VOLTAGE, Cell, discharge
@@ -84,13 +84,6 @@ def errors(cell: Cell, found: Sequence[Prediction], truth: Sequence[Sample]) -> 
             gap = np.abs(p.mean[name].values - s.fields[name].values).max()
             most = max(most, float(gap) / side.largest)
     return {"mean": 1e3 * float(np.mean(gaps)), "max": 1e3 * float(np.max(gaps)), "c": 100.0 * most}
-
-
-def timed(work: Callable[[], Predictor]) -> tuple[Predictor, float]:
-    """What it makes, and its CPU seconds."""
-    start = time.process_time()
-    made = work()
-    return made, time.process_time() - start
 
 
 def rivals(cell: Cell, cases: Sequence[Case], truth: Sequence[Sample]) -> list[tuple[object, ...]]:

@@ -87,6 +87,8 @@ def direct(points: int, step: float, units: float) -> Direct:
     for n in range(done, spin + round(units / EACH)):
         state, spent = _advanced(stepper, state, each)
         seconds += spent
+        if not torch.isfinite(state.vorticity).all():
+            raise FloatingPointError(f"the direct simulation blew up: halve its step of {step:g}")
         if n >= spin:
             states.append(coarse.resampled(state.vorticity, grid)[0].numpy())
             lines.append(line_spectrum(grid, state.vorticity)[0].numpy())

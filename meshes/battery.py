@@ -25,6 +25,8 @@ CONCENTRATIONS = ("negative_concentration", "positive_concentration")
 """Of lithium in the particles of the two electrodes [mol/m^3]."""
 RATES = ("deg_i0_a", "deg_ds_c")
 """Factors of the negative exchange current density and of the positive diffusivity."""
+CURRENT = "current"
+"""A series in time [A], positive in discharge, that drives a cell."""
 ACCURACY = 1e-7
 """Of expansions."""
 CELL = "cell"

@@ -9,7 +9,9 @@ from importlib.metadata import entry_points
 from typing import Any, Literal
 
 log = logging.getLogger(__name__)
-Kind = Literal["surrogates", "solvers", "morphings", "problems", "closures", "environments"]
+Kind = Literal[
+    "surrogates", "solvers", "morphings", "problems", "closures", "environments", "histories"
+]
 
 
 @lru_cache(maxsize=8)

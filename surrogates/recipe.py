@@ -27,6 +27,7 @@ from .conservation_update import NetFlux, Total
 from .derived import GradientOf, WallFlux
 from .gp import Training
 from .graph_options import GROUPS
+from .history import HistoryOperator
 from .operator_data import Trunk
 from .operator_derivative import Derivative
 from .operator_images import Image
@@ -41,12 +42,14 @@ from .training import Descent
 
 _PLUGINS: Mapping[Kind, type] = {
     "closures": ClosureRecipe,
+    "histories": HistoryOperator,
     "surrogates": Surrogate,
     "morphings": Morphing,
     "problems": Problem,
     "environments": Environment,
 }
-"""The first that fits: recipes of closures are surrogates of flows alone, under a name apart."""
+"""The first that fits: recipes of closures and of histories are surrogates of flows alone, and of
+scalars in time alone, under names apart."""
 _PLAIN = {
     "cell": Cell,
     "electrode": Electrode,

@@ -3,6 +3,7 @@ without and with electrolyte, and the porous-electrode model of Doyle, Fuller, N
 
 A case is a discharge; parameters beside the declared ones may be any of PyBaMM's, by their names
 there. Those that differ between cases asked at once become its inputs, which build nothing anew.
+A parameter "current" [A], a series at the case's times and linear between them, drives the cell.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from fieldcast.meshes import Case, Field, Sample, Scalar
 from fieldcast.meshes.battery import (
     CELL,
     CONCENTRATIONS,
+    CURRENT,
     RATES,
     VOLTAGE,
     Cell,
@@ -29,6 +31,7 @@ from fieldcast.meshes.battery import (
     Expansion,
     discharge,
 )
+from fieldcast.meshes.units import converted
 
 from ..solver import Solver, SolverFailed, parameter_values
 from .graphite_nmc import graphite_nmc
@@ -94,8 +97,13 @@ class PybammModel(Solver):
         others = [k for k in rows[0] if k not in RATES]
         moving = tuple(k for k in others if len({row[k] for row in rows}) > 1)
         fixed = tuple((k, rows[0][k]) for k in others if k not in moving)
-        simulation = _simulation(self, moving, fixed)
-        asked = [{k: row[k] for k in (*RATES, *moving)} for row in rows]
+        asked: list[dict[str, Any]] = [{k: row[k] for k in (*RATES, *moving)} for row in rows]
+        knots: tuple[float, ...] = ()
+        if CURRENT in cases[0].parameters:
+            knots = tuple(cases[0].times.tolist())
+            for one, case in zip(asked, cases, strict=True):
+                one[CURRENT] = _current(case)
+        simulation = _simulation(self, moving, fixed, knots)
         found = _run(simulation, cases, asked)
         return [self._told(case, one) for case, one in zip(cases, found, strict=True)]
 
@@ -155,17 +163,24 @@ class DFN(PybammModel):
 
 def _others(case: Case) -> dict[str, float]:
     """Parameters that carry PyBaMM's names, as they are, as their units are part of the names."""
-    return {k: float(s) for k, s in case.parameters.items() if k not in RATES}
+    return {k: float(s) for k, s in case.parameters.items() if k not in (*RATES, CURRENT)}
 
 
-def _run(simulation: Any, cases: Sequence[Case], asked: Sequence[Mapping[str, float]]) -> list[Any]:
+def _current(case: Case) -> np.ndarray:
+    """The current at the case's times [A]."""
+    given = case.parameters[CURRENT]
+    values = converted(given.value, given.unit, "A")
+    return np.ascontiguousarray(np.broadcast_to(values, (len(case.times),)))
+
+
+def _run(simulation: Any, cases: Sequence[Case], asked: Sequence[Mapping[str, Any]]) -> list[Any]:
     import pybamm
 
     times = np.asarray(cases[0].times)
+    # The integrator starts anew where the current has a kink.
+    stops = times if CURRENT in asked[0] else times[[0, -1]]
     try:
-        found = simulation.solve(
-            [times[0], times[-1]], t_interp=times, inputs=[dict(row) for row in asked]
-        )
+        found = simulation.solve(stops, t_interp=times, inputs=[dict(row) for row in asked])
     except pybamm.SolverError as error:
         raise SolverFailed(
             f"case {cases[0].label} or one of the {len(cases)} asked with it: {error}; end the "
@@ -192,9 +207,12 @@ def silent() -> Any:
 
 @lru_cache(maxsize=8)
 def _simulation(
-    recipe: PybammModel, moving: tuple[str, ...], fixed: tuple[tuple[str, float], ...]
+    recipe: PybammModel,
+    moving: tuple[str, ...],
+    fixed: tuple[tuple[str, float], ...],
+    knots: tuple[float, ...],
 ) -> Any:
-    """A model that is built once for all inputs."""
+    """A model that is built once for all inputs; currents have these `knots`, if any."""
     pybamm = silent()
     values = parameter_set(recipe.cell)
     unknown = [k for k in (*moving, *dict(fixed)) if k not in values]
@@ -203,6 +221,8 @@ def _simulation(
             f"expected parameters {list(RATES)} or PyBaMM's names of its own, got {unknown}"
         )
     values.update({**dict(fixed), **dict.fromkeys(moving, "[input]")})
+    if knots:
+        values["Current function [A]"] = _driven(np.array(knots))
     layers = dict.fromkeys(("x_n", "x_s", "x_p"), recipe.layers)
     shells = dict.fromkeys(("r_n", "r_p"), recipe.shells)
     return pybamm.Simulation(
@@ -211,6 +231,25 @@ def _simulation(
         var_pts=layers | shells,
         solver=pybamm.IDAKLUSolver(rtol=recipe.accuracy, atol=1e-2 * recipe.accuracy),
     )
+
+
+def _driven(knots: np.ndarray) -> Callable[[Any], Any]:
+    """A current of time that is linear between knots, its values there an input: the sum of the hat
+    functions times them."""
+    import pybamm
+
+    steps = np.diff(knots)
+    before = pybamm.Vector(np.r_[steps[:1], steps])
+    after = pybamm.Vector(np.r_[steps, steps[-1:]])
+    middle, ones = pybamm.Vector(knots), pybamm.Matrix(np.ones((1, len(knots))))
+    values = pybamm.InputParameter(CURRENT, expected_size=len(knots))
+
+    def current(t: Any) -> Any:
+        rising, falling = 1.0 + (t - middle) / before, 1.0 - (t - middle) / after
+        hats = pybamm.maximum(pybamm.minimum(rising, falling), 0.0)
+        return ones @ (hats * values)
+
+    return current
 
 
 def parameter_set(cell: Cell) -> Any:
