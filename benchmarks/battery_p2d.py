@@ -21,16 +21,24 @@ from bars import Bar, Clock, arguments, finish, say, table
 from cells import BOX, timed
 
 from fieldcast.meshes import Case, Prediction, Sample
-from fieldcast.meshes.battery import CONCENTRATIONS, RATES, VOLTAGE, Cell, discharge
+from fieldcast.meshes.battery import (
+    CONCENTRATIONS,
+    LOCAL,
+    RATES,
+    SALT,
+    VOLTAGE,
+    Cell,
+    discharge,
+)
 from fieldcast.solvers.battery import DFN, SingleParticle, graphite_nmc
 from fieldcast.surrogates import Chebyshev, LevenbergMarquardt, Perceptron, Pinn, Porous
 from fieldcast.surrogates.pinn import PinnPredictor, left
 from fieldcast.surrogates.separable import grid
 
-TIMES, RADII = 101, 11
+TIMES, RADII, ALONG = 101, 11, 6
 FINE = {"layers": 40, "shells": 40}
-SALT = ("electrolyte_concentration", "electrolyte_potential")
-FIELDS = (*CONCENTRATIONS, *SALT)
+INSIDE, SOLID = LOCAL
+FIELDS = (*CONCENTRATIONS, *SALT, INSIDE)
 HEAD = (
     "model",
     "mean [mV]",
@@ -39,6 +47,8 @@ HEAD = (
     "c positive [%]",
     "salt [%]",
     "phi_e [%]",
+    "c inside [%]",
+    "phi_s [mV]",
     "CPU s",
 )
 
@@ -66,24 +76,28 @@ def places(cell: Cell, count: int, seed: int) -> list[Case]:
     low, high = np.log(ends)
     inside = zip(rng.uniform(slow, fast, count), np.exp(rng.uniform(low, high, count)), strict=True)
     return [
-        discharge(cell, dict(zip(RATES, map(float, pair), strict=True)), TIMES, RADII)
+        discharge(cell, dict(zip(RATES, map(float, pair), strict=True)), TIMES, RADII, ALONG)
         for pair in [*corners, *inside]
     ]
 
 
 def errors(cell: Cell, found: Sequence[Prediction], truth: Sequence[Sample]) -> dict[str, float]:
     """Of the voltage [mV]; of fields, the largest in per cent: of the largest concentration in
-    particles, of the resting salt, and of the range of the electrolyte's potential."""
+    particles (inside of those of each place: of the negative ones), of the resting salt, and of the
+    range of the electrolyte's potential; of the solid's potential [mV]."""
     gaps = [
         1e3 * np.abs(p.scalars[VOLTAGE].mean - s.scalars[VOLTAGE].value)
         for p, s in zip(found, truth, strict=True)
     ]
-    spans = np.ptp([s.fields[SALT[1]].values for s in truth])
+    salt, liquid = SALT
+    spans = np.ptp([s.fields[liquid].values for s in truth])
     sizes = {
         CONCENTRATIONS[0]: cell.negative.largest,
         CONCENTRATIONS[1]: cell.positive.largest,
-        SALT[0]: cell.electrolyte.concentration,
-        SALT[1]: float(spans),
+        salt: cell.electrolyte.concentration,
+        liquid: float(spans),
+        INSIDE: cell.negative.largest,
+        SOLID: 0.1,  # so that volts become millivolts
     }
     told = {"mean": float(np.mean(gaps)), "max": float(np.max(gaps))}
     for name, size in sizes.items():
@@ -132,7 +146,7 @@ def main(given: argparse.Namespace) -> None:
     single, seconds = timed(lambda: SingleParticle(cell).solve_all(cases))
     gap = 1e3 * np.abs(_voltages(single) - _voltages(truth))
     e = {"mean": float(gap.mean()), "max": float(gap.max())}
-    rows = [row("single-particle model", e | dict.fromkeys(FIELDS, ""), seconds)]
+    rows = [row("single-particle model", e | dict.fromkeys((*FIELDS, SOLID), ""), seconds)]
     method = LevenbergMarquardt(steps=size.steps, points=size.points)
     recipe = Pinn(Porous(cell, *(BOX[k] for k in RATES)), Perceptron(16, 3), (method,))
     found: list[dict[str, float]] = []

@@ -3,6 +3,7 @@ a direct simulation of our own, made once and kept in .cache."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from scipy.io import loadmat
 from fieldcast.meshes import Case, Field, Sample
 from fieldcast.solvers.periodic import periodic_square
 from fieldcast.solvers.spectral import Grid, line_spectrum
-from fieldcast.solvers.turbulence import CASES, Flux, State, Stepper
+from fieldcast.solvers.turbulence import CASES, Flux, Stepper
 from fieldcast.surrogates.closure_environment import spectrum_sample
 
 CACHE = Path(__file__).parent / ".cache"
@@ -77,34 +78,45 @@ def direct(points: int, step: float, units: float) -> Direct:
     grid, coarse = Grid(points), Grid(KEPT)
     stepper = Stepper(CASES[1], grid, step, Flux())
     if kept:
-        state = State(*(torch.from_numpy(kept[k]) for k in ("vorticity", "before")))
+        w = torch.from_numpy(kept["vorticity"])
     else:
         start = Grid(128).spectral(snapshots(1, 128)[:1])
-        state = stepper.start(grid.resampled(start, Grid(128)))
+        w = stepper.start(grid.resampled(start, Grid(128))).vorticity
     states, lines = (list(kept.get(k, ())) for k in ("states", "lines"))
     done, seconds = int(kept.get("done", 0)), float(kept.get("seconds", 0.0))
     each, spin = round(EACH / step), round(SPIN / EACH)
     for n in range(done, spin + round(units / EACH)):
-        state, spent = _advanced(stepper, state, each)
+        w, spent = _advanced(stepper, w, each)
         seconds += spent
-        if not torch.isfinite(state.vorticity).all():
+        if not torch.isfinite(w).all():
             raise FloatingPointError(f"the direct simulation blew up: halve its step of {step:g}")
         if n >= spin:
-            states.append(coarse.resampled(state.vorticity, grid)[0].numpy())
-            lines.append(line_spectrum(grid, state.vorticity)[0].numpy())
+            states.append(coarse.resampled(w, grid)[0].numpy())
+            lines.append(line_spectrum(grid, w)[0].numpy())
         if n % 10 == 9 or n + 1 == spin + round(units / EACH):
             CACHE.mkdir(exist_ok=True)
-            whole = {"vorticity": state.vorticity.numpy(), "before": state.before.numpy()}
             told = {"states": np.array(states), "lines": np.array(lines)}
-            np.savez(path, done=n + 1, seconds=seconds, **whole, **told)
+            np.savez(path, done=n + 1, seconds=seconds, vorticity=w.numpy(), **told)
             say(f"direct simulation: {(n + 1) * EACH:.1f} units, {seconds:.0f} s")
     return Direct(np.mean(lines, axis=0), torch.from_numpy(np.array(states)), seconds, units)
 
 
-def _advanced(stepper: Stepper, state: State, steps: int) -> tuple[State, float]:
-    import time
+def _advanced(stepper: Stepper, w: torch.Tensor, steps: int) -> tuple[torch.Tensor, float]:
+    """By the classical scheme of Runge and Kutta, which waves near the cutoff don't make unstable
+    as they do the scheme of coarse runs, and which is cheaper at the steps that allows; and CPU
+    seconds."""
+    flow, dt = stepper.flow, stepper.step
+    damping = flow.viscosity * stepper.grid.square + flow.drag
+    kept = stepper.form.kept(stepper.grid)
+
+    def rate(w: torch.Tensor) -> torch.Tensor:
+        return kept * (stepper.rate(w) + stepper.forcing - damping * w)
 
     start = time.process_time()
     with torch.inference_mode():
-        state = stepper.advanced(state, steps)
-    return State(*(s.clone() for s in state)), time.process_time() - start
+        for _ in range(steps):
+            a = rate(w)
+            b = rate(w + 0.5 * dt * a)
+            c = rate(w + 0.5 * dt * b)
+            w = w + dt / 6.0 * (a + 2.0 * b + 2.0 * c + rate(w + dt * c))
+    return w.clone(), time.process_time() - start

@@ -31,6 +31,11 @@ ACCURACY = 1e-7
 """Of expansions."""
 CELL = "cell"
 """The part of a case that runs through the cell, from one collector to the other [m]."""
+PARTICLES = "particles"
+"""The part of a case that lies in both electrodes: x [m] through the cell and radii r / R [-]."""
+SALT = {"electrolyte_concentration": "mol/m^3", "electrolyte_potential": "V"}
+LOCAL = {"local_concentration": "mol/m^3", "solid_potential": "V"}
+"""What models of porous electrodes answer on the two parts, and their units."""
 
 
 class Curve(ABC):
@@ -225,6 +230,20 @@ def through(cell: Cell, each: int = 20) -> Mesh:
     return line(np.concatenate([s + t * inner for s, t in zip(starts, layers, strict=True)]))
 
 
+def within(cell: Cell, along: int = 8, radii: int = 9) -> Mesh:
+    """`along` middles of equal layers of each electrode by `radii` of the particles there."""
+    each = (np.arange(along) + 0.5) / along
+    start = cell.negative.thickness + cell.electrolyte.thickness
+    sides = cell.negative.thickness * each, start + cell.positive.thickness * each
+    r, cells = particle(radii).points[:, 0], []
+    points = [np.stack(np.meshgrid(x, r, indexing="ij"), axis=-1).reshape(-1, 2) for x in sides]
+    for k in (0, 1):
+        ids = np.arange(along * radii).reshape(along, radii) + k * along * radii
+        corners = ids[:-1, :-1], ids[1:, :-1], ids[1:, 1:], ids[:-1, 1:]
+        cells.append(np.stack([c.ravel() for c in corners], axis=1))
+    return Mesh(np.concatenate(points), {"quad": np.concatenate(cells)})
+
+
 def line(x: Float[np.ndarray, " point"]) -> Mesh:
     """Points one after the other."""
     ids = np.arange(len(x))
@@ -232,8 +251,14 @@ def line(x: Float[np.ndarray, " point"]) -> Mesh:
 
 
 def discharge(
-    cell: Cell, parameters: Numbers, times: int | Sequence[float] = 101, radii: int = 41
+    cell: Cell,
+    parameters: Numbers,
+    times: int | Sequence[float] = 101,
+    radii: int = 41,
+    along: int = 0,
 ) -> Case:
-    """A discharge of the cell, asked at so many times, or at those given [s]."""
+    """A discharge of the cell, asked at so many times, or at those given [s]; with `along`, also
+    within the particles at so many places along each electrode."""
     asked = np.linspace(0.0, cell.duration, times) if isinstance(times, int) else np.array(times)
-    return Case(particle(radii), parameters, parts={CELL: through(cell)}, times=asked)
+    parts = {CELL: through(cell)} | ({PARTICLES: within(cell, along)} if along else {})
+    return Case(particle(radii), parameters, parts=parts, times=asked)

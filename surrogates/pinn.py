@@ -29,6 +29,9 @@ case is judged by."""
 SLACK, REJECT = 1.5, 3.0
 """How many times the largest residual of the trials is warned of, and how many times that is
 rejected."""
+UNLEARNED = 0.5
+"""Residuals above this share of those that the ansatz leaves without a network are warned of, too:
+the network has hardly been trained."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,12 @@ class PinnPredictor(Predictor):
     def measured(self, seed: int) -> dict[str, float]:
         """What is usual, at places within the ranges."""
         cases = trials(self.recipe.problem, seed)
-        return {k: SLACK * float(r.max()) for k, r in self.residuals(cases, seed).items()}
+        bare = replace(self, weights={k: 0.0 * w for k, w in self.weights.items()})
+        own, before = self.residuals(cases, seed), bare.residuals(cases, seed)
+        return {
+            k: min(SLACK * float(r.max()), UNLEARNED * float(before[k].max()) or np.inf)
+            for k, r in own.items()
+        }
 
     def judged(self, cases: Cases) -> list[Trust]:
         """By the place in the ranges of parameters and time, and by residuals."""

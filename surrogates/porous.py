@@ -11,7 +11,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fieldcast.meshes import Cases, Predictions
-from fieldcast.meshes.battery import CELL, CONCENTRATIONS, RATES, VOLTAGE, Cell
+from fieldcast.meshes.battery import (
+    CELL,
+    CONCENTRATIONS,
+    LOCAL,
+    PARTICLES,
+    RATES,
+    SALT,
+    VOLTAGE,
+    Cell,
+)
 from fieldcast.meshes.packed import PackedEstimate, PackedField
 
 from .particle_equations import Particle
@@ -22,7 +31,6 @@ from .porous_layers import SHAPES
 from .signature import FieldKind, Signature
 
 POROUS = "porous electrodes"
-SALT = {"electrolyte_concentration": "mol/m^3", "electrolyte_potential": "V"}
 STEP = 1e-4
 """Of differences in time, in shares of it."""
 
@@ -34,8 +42,9 @@ class Porous(Problem):
     `diffusion`.
 
     Cases are those of `fieldcast.meshes.battery.discharge`: asked for the voltage [V], for
-    concentrations in particles [mol/m^3], means over each electrode, and, on the part "cell", for
-    the electrolyte's concentration [mol/m^3] and potential [V].
+    concentrations in particles [mol/m^3], means over each electrode, on the part "cell" for the
+    electrolyte's concentration [mol/m^3] and potential [V], and on the part "particles" for
+    concentrations within the particles of each place, and the solid's potential there.
     """
 
     cell: Cell
@@ -61,10 +70,13 @@ class Porous(Problem):
 
     def signature(self) -> Signature:
         own = self.particles.signature()
-        salt = {k: FieldKind(unit, "point", CELL, 1, False) for k, unit in SALT.items()}
-        return Signature(
-            1, own.times, own.parameters, {}, {**own.fields, **salt}, own.scalars, own_times=True
-        )
+        more = {
+            name: FieldKind(unit, "point", part, 1, False)
+            for part, told in ((CELL, SALT), (PARTICLES, LOCAL))
+            for name, unit in told.items()
+        }
+        fields = {**own.fields, **more}
+        return Signature(1, own.times, own.parameters, {}, fields, own.scalars, own_times=True)
 
     def bounds(self) -> Mapping[str, tuple[float, float]]:
         return self.particles.bounds()
@@ -89,6 +101,8 @@ class Porous(Problem):
         fields = self._particles(cases, equations, state, points)
         if CELL in cases.meshes:
             fields |= self._salt(cases, equations, state, u, ends[0])
+        if PARTICLES in cases.meshes:
+            fields |= self._local(cases, equations, state, points, (ends[0] - ends[1]).numpy())
         return Predictions(cases, fields, None, {VOLTAGE: PackedEstimate(v, None, "V")})
 
     def _particles(
@@ -100,8 +114,7 @@ class Porous(Problem):
         for k, (name, side) in enumerate(zip(CONCENTRATIONS, sides, strict=True)):
             particle = equations.particles[k]
             even = particle.start + 3.0 * particle.flux * points[:, :1]
-            speed = particle.curve.at(even) / particle.curve.at(state.stoichiometry[k])
-            share = (state.reaction[k] * speed) @ equations.layers.weights
+            share = equations.shares(k, state, points) @ equations.layers.weights
             rows = []
             for i, mesh in enumerate(cases.meshes[""]):
                 own = slice(i * len(cases.times), (i + 1) * len(cases.times))
@@ -125,13 +138,52 @@ class Porous(Problem):
             own, x = slice(i * count, (i + 1) * count), mesh.points[:, 0]
             modes = equations.layers.modes_at(x)
             c.append(1.0 + u[own, 2 * SHAPES :].numpy() @ modes)
-            known = (state.potential + ground[:, None, None])[own].flatten(1).numpy()
-            phi.append(_smooth(nodes, known, x, equations))
+            known = (state.potential + ground[:, None, None])[own].numpy()
+            layer = _layer(x, equations)
+            potential = np.empty((count, len(x)))
+            for k in range(3):
+                potential[:, layer == k] = _through(nodes[k], known[:, k], x[layer == k])
+            phi.append(potential)
         rest, offsets = self.cell.electrolyte.concentration, meshes.offsets("point")
         values = dict(zip(SALT, (rest * np.hstack(c), np.hstack(phi)), strict=True))
         return {
             k: PackedField(v[:, :, None], offsets, SALT[k], "point", CELL)
             for k, v in values.items()
+        }
+
+    def _local(
+        self,
+        cases: Cases,
+        equations: PorousCell,
+        state: State,
+        points: Tensor,
+        voltage: Float[np.ndarray, " row"],
+    ) -> dict[str, PackedField]:
+        """At x and r of the part."""
+        meshes, count, nodes = cases.meshes[PARTICLES], len(cases.times), _places(equations)
+        sides = (self.cell.negative, self.cell.positive)
+        offsets = meshes.offsets("point")
+        found = np.empty((2, count, int(offsets[-1])))
+        shares = [equations.shares(k, state, points).numpy() for k in (0, 1)]
+        for i, mesh in enumerate(meshes):
+            own, (x, r) = slice(i * count, (i + 1) * count), mesh.points.T
+            values = found[:, :, offsets[i] : offsets[i + 1]]
+            layer = _layer(x, equations)
+            for k, side in enumerate(sides):
+                at = layer == 2 * k if k else layer < 2
+                (xs, ix), (rs, ir) = (np.unique(a[at], return_inverse=True) for a in (x, r))
+                known = (state.stoichiometry[k][own].numpy(), shares[k][own])
+                mean, share = (_through(nodes[2 * k], a, xs)[:, ix] for a in known)
+                ahead = [equations.excess(k, points[own], float(one)) for one in rs]
+                values[0][:, at] = side.largest * (
+                    mean + share * torch.cat(ahead, 1).numpy()[:, ir]
+                )
+                solid = equations.solid(side, state.current[own, 2 * k], k).numpy()
+                ground = k * voltage[own, None]
+                values[1][:, at] = ground + _through(nodes[2 * k], solid, xs)[:, ix]
+        return {
+            name: PackedField(each[:, :, None], offsets, unit, "point", PARTICLES)
+            for (name, unit), each in zip(LOCAL.items(), found, strict=True)
         }
 
 
@@ -151,17 +203,19 @@ def _places(equations: PorousCell) -> Float[np.ndarray, "layer node"]:
     return starts[:, None] + thickness[:, None] * within
 
 
-def _smooth(
-    nodes: np.ndarray, known: np.ndarray, x: np.ndarray, equations: PorousCell
+def _layer(x: np.ndarray, equations: PorousCell) -> np.ndarray:
+    """The layer that places lie in."""
+    ends = np.cumsum(equations.layers.thickness.numpy())
+    return np.clip(np.searchsorted(ends, x, side="right"), 0, 2)
+
+
+def _through(
+    nodes: Float[np.ndarray, " node"], known: Float[np.ndarray, "time node"], x: np.ndarray
 ) -> Float[np.ndarray, "time point"]:
-    """By each layer's polynomial through its nodes."""
+    """By the polynomial through the nodes of a layer."""
     from scipy.interpolate import BarycentricInterpolator
 
-    ends = np.cumsum(equations.layers.thickness.numpy())
-    layer = np.clip(np.searchsorted(ends, x, side="right"), 0, 2)
-    values, found = known.reshape(len(known), 3, -1), np.empty((len(known), len(x)))
-    for k in range(3):
-        if (layer == k).any():
-            through = BarycentricInterpolator(nodes[k], values[:, k].T)
-            found[:, layer == k] = through(x[layer == k]).T
+    if not len(x):
+        return np.empty((len(known), 0))
+    found: np.ndarray = BarycentricInterpolator(nodes, known.T)(x).T
     return found

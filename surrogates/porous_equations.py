@@ -127,7 +127,7 @@ class PorousCell(Equations):
             layer = 2 * k
             faster = self.slowest * x[:, 1:2].exp() if k == 0 else 1.0
             eta = self._overpotential(k, reaction[k], surface[k], salt[:, layer], faster)
-            solid = self._solid(electrode, current[:, layer], k)
+            solid = self.solid(electrode, current[:, layer], k)
             ocp = electrode.potential.at(surface[k])
             driving.append(solid - potential[:, layer] - ocp - eta)
         return State(reaction, mean, surface, salt, gradient, current, potential, tuple(driving))
@@ -154,7 +154,15 @@ class PorousCell(Equations):
         j = FARADAY * self.cell.fluxes[k] * reaction
         return 2.0 * self.cell.thermal * (0.5 * j / exchange).arcsinh()
 
-    def _solid(self, electrode: Electrode, current: Tensor, k: int) -> Tensor:
+    def shares(self, k: int, state: State, x: Points) -> Float[Tensor, "row node"]:
+        """Of the excess of an even flux in that of each place."""
+        particle = self.particles[k]
+        even = particle.start + 3.0 * particle.flux * x[:, :1]
+        return state.reaction[k] * (
+            particle.curve.at(even) / particle.curve.at(state.stoichiometry[k])
+        )
+
+    def solid(self, electrode: Electrode, current: Tensor, k: int) -> Tensor:
         """The solid's potential [V] above that at its collector."""
         own = self.layers
         drop = (self.cell.density - current) * (electrode.thickness / electrode.conductivity)

@@ -23,7 +23,10 @@ from fieldcast.meshes.battery import (
     CELL,
     CONCENTRATIONS,
     CURRENT,
+    LOCAL,
+    PARTICLES,
     RATES,
+    SALT,
     VOLTAGE,
     Cell,
     Curve,
@@ -38,13 +41,13 @@ from .graphite_nmc import graphite_nmc
 from .single_particle import check_discharge
 
 INSTALL = "expected the package pybamm: pip install 'fieldcast[battery]'"
-SALT = {"electrolyte_concentration": "mol/m^3", "electrolyte_potential": "V"}
 LONG, KNOTS = 24, 2001
 """Terms of an expansion that are written out, and the knots of a spline in place of more."""
 _PARTICLES = (
     "X-averaged negative particle concentration [mol.m-3]",
     "X-averaged positive particle concentration [mol.m-3]",
 )
+_WITHIN = ("{} particle concentration [mol.m-3]", "{} electrode potential [V]")
 _THROUGH = ("Electrolyte concentration [mol.m-3]", "Electrolyte potential [V]")
 
 
@@ -119,8 +122,26 @@ class PybammModel(Solver):
             for (name, unit), theirs in zip(SALT.items(), _THROUGH, strict=True):
                 values = np.ascontiguousarray(solution[theirs](t=case.times, x=x).T)
                 fields[name] = Field(values[:, :, None], unit, part=CELL)
+        if PARTICLES in case.parts and set(LOCAL) <= set(self.outputs):
+            fields |= self._local(case, solution)
         v = solution["Voltage [V]"](t=case.times)
         return Sample(case, fields, {VOLTAGE: Scalar(v, "V")})
+
+    def _local(self, case: Case, solution: Any) -> dict[str, Field]:
+        """Within the particles of each place, and the solid's potential there."""
+        x, r = case.parts[PARTICLES].points.T
+        values = np.empty((2, len(case.times), len(x)))
+        middle = self.cell.negative.thickness + 0.5 * self.cell.electrolyte.thickness
+        for side, at in (("Negative", x < middle), ("Positive", x >= middle)):
+            concentration, potential = (solution[name.format(side)] for name in _WITHIN)
+            (xs, ix), (rs, ir) = (np.unique(a[at], return_inverse=True) for a in (x, r))
+            radius = (self.cell.negative if side == "Negative" else self.cell.positive).radius
+            values[0][:, at] = concentration(t=case.times, x=xs, r=rs * radius)[ir, ix].T
+            values[1][:, at] = potential(t=case.times, x=xs)[ix].T
+        return {
+            name: Field(each[:, :, None], unit, part=PARTICLES)
+            for (name, unit), each in zip(LOCAL.items(), values, strict=True)
+        }
 
 
 @dataclass(frozen=True)
@@ -151,14 +172,19 @@ class DFN(PybammModel):
     """The model of Doyle, Fuller, Newman 1993 (doi:10.1149/1.2221597), also called P2D, by PyBaMM.
 
     Concentrations in particles are means over each electrode; the electrolyte's fields lie on the
-    case's part "cell"."""
+    case's part "cell", concentrations within the particles of each place, and the solid's potential
+    there, on its part "particles"."""
 
     cell: Cell = field(default_factory=graphite_nmc)
     layers: int = 20
     shells: int = 20
     accuracy: float = 1e-6
     model: ClassVar[str] = "DFN"
-    outputs: ClassVar[Mapping[str, str]] = {**PybammModel.outputs, **SALT}
+    outputs: ClassVar[Mapping[str, str]] = {**PybammModel.outputs, **SALT, **LOCAL}
+
+    def example(self) -> Case:
+        numbers = dict(zip(RATES, (2.0, 2.0), strict=True))
+        return discharge(self.cell, numbers, 5, along=3)
 
 
 def _others(case: Case) -> dict[str, float]:

@@ -160,6 +160,14 @@ def test_pybamm_gives_the_voltages_of_the_reference():
     spme = SPMe().solve(cases()[0])
     gap = spme.scalars[VOLTAGE].value - dfn.scalars[VOLTAGE].value
     assert np.abs(gap).max() < 7e-3
+    inside = DFN().solve(
+        discharge(graphite_nmc(), dict(zip(RATES, (0.5, 1.0), strict=True)), 3, 5, 6)
+    )
+    c = inside.fields["local_concentration"].values[:, :, 0].reshape(3, 2, 6, 9)
+    whole = inside.fields[CONCENTRATIONS[0]].values[:, -1, 0]
+    np.testing.assert_allclose(c[:, 0, :, -1].mean(axis=1), whole, rtol=5e-3)
+    solid = inside.fields["solid_potential"].values[:, -1, 0]
+    np.testing.assert_allclose(solid, inside.scalars[VOLTAGE].value, atol=1e-3)
     salt = dfn.fields["electrolyte_concentration"]
     assert salt.part == CELL
     # Salt is conserved, and as many points lie in each layer of its own thickness.

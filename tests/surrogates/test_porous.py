@@ -10,20 +10,28 @@ import pytest
 import torch
 
 from fieldcast.meshes import Sample, Scalar
-from fieldcast.meshes.battery import CELL, CONCENTRATIONS, RATES, VOLTAGE, discharge
+from fieldcast.meshes.battery import (
+    CELL,
+    CONCENTRATIONS,
+    PARTICLES,
+    RATES,
+    VOLTAGE,
+    discharge,
+    within,
+)
 from fieldcast.solvers.battery import graphite_nmc
 from fieldcast.surrogates import Chebyshev, LevenbergMarquardt, Perceptron, Pinn, Porous, load
 from fieldcast.surrogates.pinn import left
 from fieldcast.surrogates.porous import POROUS
 from fieldcast.surrogates.porous_layers import MODES, SHAPES, Layers
 
+FEW = LevenbergMarquardt(steps=2, points=40, validation=20)
 PLACES = ((0.5, 1.0), (4.0, 10.0), (2.0, 2.0))
 
 
 @pytest.fixture(scope="module")
 def predictor():
-    method = LevenbergMarquardt(steps=2, points=40, validation=20)
-    return Pinn(Porous(graphite_nmc()), Perceptron(6, 2), (method,)).fit(())
+    return Pinn(Porous(graphite_nmc()), Perceptron(6, 2), (FEW,)).fit(())
 
 
 def cases(times=11):
@@ -72,6 +80,28 @@ def test_salt_lithium_and_charge_are_conserved_by_any_network():
         np.testing.assert_allclose(state.stoichiometry[k] @ own.weights, even, rtol=1e-12)
     np.testing.assert_allclose(state.current[:, 1], equations.cell.density, rtol=1e-12)
     assert (state.current[:, 0] < state.current[:, 1]).any()
+
+
+def test_local_fields_agree_with_means_and_voltage(predictor):
+    """Whatever the network: the local concentrations' mean is the mean, and the solid's potential
+    goes from 0 to the voltage."""
+    case = discharge(graphite_nmc(), dict(zip(RATES, (2.0, 2.0), strict=True)), 5, 7, along=12)
+    local = replace(case, parts={**case.parts, PARTICLES: within(graphite_nmc(), 12, 7)})
+    [answer] = predictor.predict([local])
+    inside = answer.mean["local_concentration"].values[:, :, 0].reshape(5, 2, 12, 7)
+    for k, name in enumerate(CONCENTRATIONS):
+        mean = answer.mean[name].values[:, :, 0]
+        np.testing.assert_allclose(inside[:, k].mean(axis=1), mean, rtol=2e-3)
+    solid = answer.mean["solid_potential"].values[:, :, 0].reshape(5, 2, 12, 7)
+    np.testing.assert_allclose(solid[:, 0, 0], 0.0, atol=5e-4)
+    voltage = answer.scalars[VOLTAGE].mean[:, None]
+    np.testing.assert_allclose(solid[:, 1, -1], np.broadcast_to(voltage, (5, 7)), atol=5e-4)
+
+
+def test_a_network_that_learned_nothing_warns(predictor):
+    bare = replace(predictor, weights={k: 0.0 * w for k, w in predictor.weights.items()})
+    bare = replace(bare, usual=bare.measured(0))
+    assert {p.trust.status for p in bare.predict(cases(3))} == {"warn"}
 
 
 def test_integrals_are_exact_for_polynomials():
