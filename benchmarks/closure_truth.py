@@ -101,6 +101,13 @@ def direct(points: int, step: float, units: float) -> Direct:
     return Direct(np.mean(lines, axis=0), torch.from_numpy(np.array(states)), seconds, units)
 
 
+def direct_cost(points: int = 512, step: float = 1.25e-3, steps: int = 8) -> float:
+    """CPU seconds of a unit of time."""
+    stepper = Stepper(CASES[1], Grid(points), step, Flux())
+    w = stepper.start(Grid(points).resampled(Grid(128).spectral(snapshots(1, 128)[:1]), Grid(128)))
+    return _advanced(stepper, w.vorticity, steps)[1] / (steps * step)
+
+
 def _advanced(stepper: Stepper, w: torch.Tensor, steps: int) -> tuple[torch.Tensor, float]:
     """By the classical scheme of Runge and Kutta, which waves near the cutoff don't make unstable
     as they do the scheme of coarse runs, and which is cheaper at the steps that allows; and CPU

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -27,7 +29,16 @@ import numpy as np
 import torch
 from bars import Bar, Clock, arguments, finish, say, table
 from budgets import at_once
-from closure_truth import CACHE, KEPT, Direct, direct, samples, snapshots, spectrum_file
+from closure_truth import (
+    CACHE,
+    KEPT,
+    Direct,
+    direct,
+    direct_cost,
+    samples,
+    snapshots,
+    spectrum_file,
+)
 
 from fieldcast.meshes import Case, Field, Sample
 from fieldcast.solvers.periodic import periodic_square
@@ -50,7 +61,9 @@ from fieldcast.surrogates.closure_scores import Measured, scores, similarities, 
 STATIC = (0.079, 0.082, 0.085, 0.088, 0.091, 0.094, 0.097)
 NONE, BEST, LAW, STEERED = "none", "best static", "feedback law", "steered law"
 RL, THROUGH, MEAN = "RL", "through the solver", ", agent mean"
+DIRECT = "direct simulation, 512 x 512"
 DEVIATION = 6.0705
+TURNOVERS = 1e4
 FLOWS, FIRST = 11, 10
 """The seed of the flows that are measured, and the first of those that learn."""
 
@@ -230,7 +243,36 @@ def main() -> None:
     best = max((n for n in ran if n.startswith("static")), key=lambda n: ran[n].reward.mean())
     ran[BEST] = ran[best]
     moved = {} if given.quick else elsewhere(study, every, best)
-    report(given, Found(study, every, ran, moved, truth), clock)
+    shown = {BEST: every[best], **{k: f for k, f in every.items() if k in (NONE, LAW, STEERED)}}
+    shown |= {f"{kind} {FIRST}": every[f"{kind} {FIRST}"] for kind in (RL, THROUGH)}
+    stays = {} if given.quick else stability(study, shown)
+    found = Found(study, every, ran, moved, truth, stays, costs(size, shown))
+    report(given, found, clock)
+
+
+def stability(study: Study, shown: Mapping[str, Fitted]) -> dict[str, Climate]:
+    """Runs over `TURNOVERS` turnover times, 1 / deviation of the vorticity."""
+    protocol = replace(study.size.main, rows=4, units=TURNOVERS / DEVIATION)
+    return {
+        name: study.climate(fitted.model, protocol, FLOWS, f"{TURNOVERS:g} turnovers, {name}")
+        for name, fitted in shown.items()
+        if name != NONE
+    }
+
+
+def costs(size: Size, shown: Mapping[str, Fitted]) -> dict[str, float]:
+    """CPU seconds of a flow and unit of time, by closure and of the direct simulation: medians of
+    five rounds in turns."""
+    rows, aim = size.main.rows, wanted(COARSE, samples(1))
+    short = replace(size.main, units=2.0, spin=1.0)
+    each: dict[str, list[float]] = {k: [] for k in (DIRECT, *shown)}
+    for _ in range(5):
+        each[DIRECT].append(direct_cost())
+        for name, fitted in shown.items():
+            start = time.process_time()
+            run(fitted.model.environment, fitted.model.law, aim, short, seed=FLOWS)
+            each[name].append((time.process_time() - start) / (rows * short.units))
+    return {k: statistics.median(v) for k, v in each.items()}
 
 
 def elsewhere(
@@ -267,6 +309,8 @@ class Found:
     ran: Mapping[str, Climate]
     moved: Mapping[str, Mapping[str, Climate]]
     truth: Direct | None
+    stays: Mapping[str, Climate]
+    costs: Mapping[str, float]
 
     def reference(self) -> Climate:
         """The filtered direct simulation, else the snapshots, as a run."""
@@ -311,6 +355,24 @@ def report(given: argparse.Namespace, found: Found, clock: Callable[[], float]) 
             [(k, str(f.model.law.numbers())) for k, f in found.every.items()],
         ),
     }
+    whole = found.costs[DIRECT]
+    tables["CPU seconds of a flow and unit of time"] = table(
+        ("closure", "seconds", "direct simulation / it"),
+        [(k, v, whole / v) for k, v in found.costs.items()],
+    )
+    if found.stays:
+        tables[f"{TURNOVERS:g} turnover times"] = table(
+            ("closure", "reward", "sigma", "flows lost of 4"),
+            [
+                (
+                    k,
+                    f"{c.reward.mean():.3f} ± {standard_error(c):.3f}",
+                    float(np.sqrt(c.square.mean())),
+                    int(np.isfinite(c.lost).sum()),
+                )
+                for k, c in found.stays.items()
+            ],
+        )
     for place, own in found.moved.items():
         told = [(k, f"{c.reward.mean():.3f} ± {standard_error(c):.3f}") for k, c in own.items()]
         tables[place] = table(("closure", "reward"), told)
@@ -367,6 +429,10 @@ def bars(
             least = min(c.reward.mean() for k, c in own.items() if k.startswith(kind))
             static = max(c.reward.mean() for k, c in own.items() if k.startswith("static"))
             add(f"{kind}: reward / best static, {place}", float(least / static), 1.0)
+        for name, climate in found.stays.items():
+            if name.startswith(kind):
+                gone = float(np.isfinite(climate.lost).sum())
+                add(f"{kind}: flows lost in {TURNOVERS:g} turnover times", gone, 0.0, least=False)
     if found.truth is not None:
         line = spectrum_file(1)[5:101]
         gap = np.abs(found.truth.line[5:101] / line - 1.0)
