@@ -43,7 +43,7 @@ from .priored import Priored
 from .red_noise import Autoregressive
 from .rollout import Rollout
 from .sensors import Sensors
-from .surrogate import Differentiable, Predictor, Surrogate
+from .surrogate import Differentiable, Predictor, Pulled, Surrogate
 from .tendency import Tendency
 from .training import Descent
 
@@ -98,6 +98,7 @@ __all__ = [
     "Predictor",
     "Priored",
     "Problem",
+    "Pulled",
     "QuasiNewton",
     "RandomizedPrior",
     "Reach",

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from fieldcast.meshes import Case, Cases, Mesh, Sample, Samples
 from fieldcast.meshes.normals import point_normals
@@ -58,6 +60,14 @@ class Scaling:
     def inverse(self, x: Float[np.ndarray, "*row column"]) -> Float[np.ndarray, "*row column"]:
         """Back."""
         return x * self.scale + self.shift
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Of a tensor, whose derivatives go through."""
+        return (x - torch.as_tensor(self.shift)) / torch.as_tensor(self.scale)
+
+    def inverse_of(self, x: Tensor) -> Tensor:
+        """Back."""
+        return x * torch.as_tensor(self.scale) + torch.as_tensor(self.shift)
 
     def state(self) -> State:
         """For `restored`."""

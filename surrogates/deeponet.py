@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import nn
 
@@ -113,6 +114,7 @@ class FNO(OperatorSurrogate):
     to fields on its pixels, with `modes` of waves each way and `width` channels in `depth` layers;
     read off at a case's own points linearly. Needs `fieldcast[operators]`."""
 
+    single: ClassVar[bool] = True  # spectra of neuraloperator
     width: int = 32
     depth: int = 4
     modes: int = 16

@@ -106,6 +106,17 @@ class Features:
             raw.max(axis=0),
         )
 
+    def spans(self) -> dict[str, float]:
+        """Half the range of each parameter in the training set; 1 of those that did not vary, or
+        are series."""
+        found = dict.fromkeys(self.transforms, 1.0)
+        for k, (name, source) in enumerate(zip(self.names, self.sources, strict=True)):
+            if source == PARAMETERS and name in self.transforms:
+                ends = (self.transforms[name].inverse(e[k : k + 1]) for e in (self.low, self.high))
+                low, high = (float(e[0]) for e in ends)
+                found[name] = 0.5 * abs(high - low)
+        return found
+
     def state(self) -> State:
         """For `restored`."""
         arrays = {k: getattr(self, k) for k in _NUMBERS}

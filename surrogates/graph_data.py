@@ -21,7 +21,8 @@ from torch import Tensor
 from fieldcast.meshes import Case, Mesh, Sample
 from fieldcast.meshes.topology import boundary
 
-from .case_data import Scaling, outward, parameter_row, scalar_row
+from . import traced
+from .case_data import Scaling, parameter_row, scalar_row
 from .graph import Graph, cuthill_mckee, graph_of
 from .signature import Signature
 from .surrogate import State
@@ -49,29 +50,37 @@ class Site:
         length = 1.0
         if len(edges):
             length = float(np.linalg.norm(np.diff(mesh.points[edges], axis=1), axis=2).mean())
-        columns = np.hstack([mesh.points, _rim(mesh), _flags(mesh, regions)])[order]
+        at = torch.as_tensor(np.array(mesh.points))
+        columns = np.hstack([told_of(mesh, at).numpy(), _flags(mesh, regions)])[order]
         length = max(length, 1e-300)
         points = (mesh.points - mesh.points.mean(axis=0))[order] / length
         return cls(order, graph.reordered(order), points, length, columns, _cell_means(mesh, order))
 
 
-def _rim(mesh: Mesh) -> Float[np.ndarray, "node column"]:
-    """Distance to the nearest boundary point, its logarithm from the first layer of nodes on (half
-    of the nodes may lie where the distance itself hardly varies), the way there, which on the
-    boundary is the normal, and that point."""
-    from scipy.spatial import cKDTree
-
+def told_of(mesh: Mesh, points: traced.Points) -> Float[Tensor, "node column"]:
+    """Coordinates, distance to the nearest boundary point, its logarithm from the first layer of
+    nodes on (half of the nodes may lie where the distance itself hardly varies), the way there,
+    which on the boundary is the normal, and that point."""
     rim = np.unique(boundary(mesh)) if mesh.cell_dim == mesh.dim else np.empty(0, dtype=int)
+    normals = traced.outward(mesh, points)
     if not len(rim):
-        none = np.zeros((len(mesh.points), 2))
-        return np.hstack([none, outward(mesh), np.zeros_like(mesh.points)])
-    distance, place = cKDTree(mesh.points[rim]).query(mesh.points)
+        none = points.new_zeros(len(points), 2)
+        return torch.cat([points, none, normals, torch.zeros_like(points)], dim=1)
+    foot = points[traced.nearest_points(mesh, rim, points)]
+    distance = traced.length(foot - points)
     inside = distance > 0
-    first = np.quantile(distance[inside], 0.01) if inside.any() else 1.0
-    foot = mesh.points[rim[place]]
-    way = (foot - mesh.points) / np.where(inside, distance, 1.0)[:, None]
-    way[~inside] = outward(mesh)[~inside]
-    return np.hstack([distance[:, None], np.log1p(distance / first)[:, None], way, foot])
+    first = _quantile(distance[inside], 0.01) if bool(inside.any()) else points.new_ones(())
+    way = torch.where(inside[:, None], traced.unit(foot - points), normals)
+    log = torch.log1p(distance / first)
+    return torch.cat([points, distance[:, None], log[:, None], way, foot], dim=1)
+
+
+def _quantile(values: Float[Tensor, " row"], share: float) -> Tensor:
+    """As numpy's, of any number of values."""
+    place = share * (len(values) - 1)
+    low = int(place)
+    ordered = values.sort().values
+    return torch.lerp(ordered[low], ordered[min(low + 1, len(values) - 1)], place - low)
 
 
 def _flags(mesh: Mesh, regions: Sequence[str]) -> Float[np.ndarray, "node region"]:
@@ -173,6 +182,35 @@ class Reading:
             parts.append(np.broadcast_to(row, (len(site.order), row.shape[1])))
         parts += [self.known_input(name, case, site) for name in self.signature.known]
         return torch.as_tensor(np.hstack(parts), dtype=torch.float32)
+
+    def traced(
+        self, case: Case, site: Site, parameters: Mapping[str, Tensor], points: traced.Points
+    ) -> tuple[Tensor, Tensor]:
+        """As `inputs`, and points in mean edge lengths, as functions of parameters and points."""
+        order = torch.as_tensor(np.array(site.order), dtype=torch.int64)
+        told = told_of(case.mesh, points)
+        flags = torch.as_tensor(np.array(site.columns[:, told.shape[1] :]))
+        parts = [self.scalings["columns"].scaled(torch.cat([told[order], flags], dim=1))]
+        if self.signature.parameters:
+            row = torch.cat([parameters[name] for name in self.signature.parameters])
+            own = self.scalings["parameters"].scaled(row[None])
+            parts.append(own.expand(len(order), -1))
+        known = [self.known_input(name, case, site) for name in self.signature.known]
+        parts += [torch.as_tensor(np.array(k)) for k in known]
+        length = traced.edge_length(case.mesh, points).clamp(min=1e-300)
+        return torch.cat(parts, dim=1), (points - points.mean(0))[order] / length
+
+    def traced_field(self, name: str, values: Tensor, case: Case, site: Site) -> Tensor:
+        """As `field`."""
+        found = self.scalings[f"field {name}"].inverse_of(values)
+        if name in self.held:
+            found = found * torch.as_tensor(~self.kept(name, site)[:, None])
+        if self.signature.fields[name].on == "point":
+            order = torch.as_tensor(np.array(site.order), dtype=torch.int64)
+            found = torch.zeros_like(found).index_copy(0, order, found)
+        if name in self.differences:
+            found = found + torch.as_tensor(np.array(case.fields[name].values[0]))
+        return found
 
     def known_input(self, name: str, case: Case, site: Site) -> Float[np.ndarray, "node component"]:
         """A known field, standardised."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -24,10 +24,11 @@ from .graph_objective import NODES, GraphObjective, GraphTraining, MaskedObjecti
 from .graph_options import Contact
 from .graph_sites import Items, Sites, batch_of, fields_of
 from .guard import Guard
+from .network_gradients import DifferentiableNetwork, Traced, doubled
 from .placing import placed, returned
 from .pod_network import told
 from .signature import Signature, describe
-from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
+from .surrogate import Card, Progress, State, Surrogate, quiet
 from .training import train
 
 TRIED, STATES = (1, 1, 5), 20
@@ -218,7 +219,7 @@ def _in_turn(samples: Sequence[Sample]) -> list[int]:
 
 
 @dataclass(frozen=True, eq=False)
-class GraphPredictor(Predictor):
+class GraphPredictor(DifferentiableNetwork):
     """A trained network on graphs."""
 
     reading: Reading
@@ -282,6 +283,29 @@ class GraphPredictor(Predictor):
             own = [self.reading.field(name, part[k], case, p.site) for name, part in named]
             answers.append((own, told[k]))
         return answers
+
+    def traced(self, case: Case, parameters: Traced, points: torch.Tensor) -> Traced:
+        self.reading.check_regions(case)
+        there, net = self.sites.of_case(case), doubled(self.net)
+        x, scaled = self.reading.traced(case, there.site, parameters, points)
+        # Where nodes lie now, if that is known, stays.
+        now = there.points[:, scaled.shape[1] :].to(scaled)
+        batch = replace(batch_of([there]), points=torch.cat([scaled, now], dim=1))
+        nodes, scalars = net(x, batch)
+        fields = fields_of(self.reading, nodes, batch.sizes, [there])
+        named = zip(self.signature.fields, fields, strict=True)
+        found = {k: self.reading.traced_field(k, f, case, there.site)[None] for k, f in named}
+        if self.signature.scalars:
+            row = self.reading.scalings["scalars"].inverse_of(scalars)[0]
+            found |= {k: row[i : i + 1] for i, k in enumerate(self.signature.scalars)}
+        return found
+
+    @property
+    def told_by_points(self) -> bool:
+        return self.sites.contact is None
+
+    def spans(self) -> Mapping[str, float]:
+        return self.features.spans()
 
     def state(self) -> State:
         weights = {k: t.detach().cpu().numpy() for k, t in self.net.state_dict().items()}

@@ -14,14 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from fieldcast.meshes import Case, Cases, Mesh, Sample
 from fieldcast.meshes.sample import Location
 from fieldcast.meshes.topology import boundary
-from fieldcast.meshes.transfer import closest_on_facets
 
-from .case_data import SHAPE, Scaling, described, known_key, outward, parameter_row, scalar_row
+from . import traced
+from .case_data import SHAPE, Scaling, described, known_key, parameter_row, scalar_row
 from .operator_images import Grid, Image
 from .sensors import Sensors
 from .signature import Signature
@@ -169,6 +170,29 @@ class OperatorReading:
         extra = self.ranges["trunk"](told(case, on, self.trunk, self.signature))
         return np.hstack([place, extra])
 
+    def traced_branch(
+        self, case: Case, parameters: Mapping[str, torch.Tensor], points: traced.Points
+    ) -> Float[torch.Tensor, "1 column"]:
+        """As `branch_inputs`, as a function of parameters and points; sensors and pictures stay."""
+        known = described(Cases.pack([case]))
+        parts = [torch.as_tensor(known[known_key(name)][0]) for name in self.signature.known]
+        if self.signature.parameters:
+            parts += [parameters[name] for name in self.signature.parameters]
+        else:
+            parts += [points.amax(0) - points.amin(0), traced.edge_length(case.mesh, points)[None]]
+        row = self.ranges["branch"].scaled(torch.cat(parts)[None])
+        rest = self.branch_inputs(Cases.pack([case]))[:, row.shape[1] :]
+        return torch.cat([row, torch.as_tensor(rest)], dim=1)
+
+    def traced_trunk(
+        self, case: Case, on: Location, points: traced.Points
+    ) -> Float[torch.Tensor, "entity column"]:
+        """As `trunk_inputs`, as a function of points."""
+        at = traced.positions(case.mesh, on, points)
+        place = (at - torch.as_tensor(self.centre)) / self.length
+        extra = told_of(case, on, self.trunk, self.signature, points)
+        return torch.cat([place, self.ranges["trunk"].scaled(extra)], dim=1)
+
     def targets(self, sample: Sample, on: Location) -> Float[np.ndarray, "entity component"]:
         """All fields there, in [0, 1] in the training set, side by side."""
         parts = [
@@ -265,23 +289,30 @@ def branch_rows(cases: Cases, signature: Signature) -> Float[np.ndarray, "case c
 
 def positions(mesh: Mesh, on: Location) -> Float[np.ndarray, "entity dim"]:
     """Points, or the middles of cells."""
-    if on == "point":
-        return mesh.points
-    return np.concatenate([mesh.points[block].mean(axis=1) for block in mesh.cells.values()])
+    return traced.positions(mesh, on, torch.as_tensor(np.array(mesh.points))).numpy()
 
 
 def told(
     case: Case, on: Location, trunk: Trunk, signature: Signature
 ) -> Float[np.ndarray, "entity column"]:
     """What the trunk is told beside coordinates, unscaled."""
-    mesh, at = case.mesh, positions(case.mesh, on)
-    parts = [np.zeros((len(at), 0))]
+    points = torch.as_tensor(np.array(case.mesh.points))
+    return told_of(case, on, trunk, signature, points).numpy()
+
+
+def told_of(
+    case: Case, on: Location, trunk: Trunk, signature: Signature, points: traced.Points
+) -> Float[torch.Tensor, "entity column"]:
+    """The same as a function of the coordinates of points; known fields stay with their points."""
+    mesh = case.mesh
+    at = traced.positions(mesh, on, points)
+    parts = [at[:, :0]]
     if trunk.distance:
-        parts.append(_foot(mesh, boundary_points(mesh), at)[0][:, None])
+        parts.append(traced.nearest(mesh, boundary_points(mesh), points, at)[0][:, None])
     if trunk.body:
-        parts.append(body_fitted(case, trunk, at))
-    parts += [_known_at(case, name, on) for name in signature.known]
-    return np.hstack(parts)
+        parts.append(body_fitted(case, trunk, points, at))
+    known = [_known_at(case, name, on) for name in signature.known]
+    return torch.cat([*parts, *(torch.as_tensor(np.array(k)) for k in known)], dim=1)
 
 
 def boundary_points(mesh: Mesh) -> np.ndarray:
@@ -292,8 +323,8 @@ def boundary_points(mesh: Mesh) -> np.ndarray:
 
 
 def body_fitted(
-    case: Case, trunk: Trunk, at: Float[np.ndarray, "entity dim"]
-) -> Float[np.ndarray, "entity column"]:
+    case: Case, trunk: Trunk, points: traced.Points, at: traced.Places
+) -> Float[torch.Tensor, "entity column"]:
     """The normal at the nearest point of the body, that point, and the distance to it as a share of
     the way to what is far.
 
@@ -302,14 +333,16 @@ def body_fitted(
     """
     mesh = case.mesh
     own = _region(case, trunk.body)
-    distance, foot, normal = _foot(mesh, own, at)
+    distance, foot, normal = traced.nearest(mesh, own, points, at)
     if trunk.far:
         rest = _region(case, trunk.far)
     else:
         rest = np.setdiff1d(boundary_points(mesh), own)
-    beyond = _foot(mesh, rest, at)[0] if len(rest) else np.ones(len(at))
-    share = distance / np.maximum(distance + beyond, 1e-300)
-    return np.hstack([normal, foot, share[:, None]])
+    beyond = torch.ones_like(distance)
+    if len(rest):
+        beyond = traced.nearest(mesh, rest, points, at)[0]
+    share = distance / (distance + beyond).clamp(min=1e-300)
+    return torch.cat([normal, foot, share[:, None]], dim=1)
 
 
 def _region(case: Case, name: str) -> np.ndarray:
@@ -321,31 +354,6 @@ def _region(case: Case, name: str) -> np.ndarray:
             f"of, got regions {sorted(k for k, ids in regions.items() if len(ids))}"
         )
     return np.asarray(regions[name])
-
-
-def _foot(
-    mesh: Mesh, ids: np.ndarray, at: Float[np.ndarray, "entity dim"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How far the nearest place of a part of the boundary is, where, and the normal there: on the
-    facets between the points `ids`, or at these points where they have none."""
-    normals = outward(mesh)
-    facets = boundary(mesh) if mesh.cell_dim == mesh.dim else np.empty((0, mesh.dim), dtype=int)
-    facets = facets[np.isin(facets, ids).all(axis=1)]
-    if not len(facets):
-        distance, nearest = _nearest(mesh, ids, at)
-        return distance, mesh.points[nearest], normals[nearest]
-    corners, share, distance = closest_on_facets(mesh.points, facets, at)
-    foot, normal = (np.einsum("pc,pcd->pd", share, a[corners]) for a in (mesh.points, normals))
-    return distance, foot, normal / np.maximum(np.linalg.norm(normal, axis=1), 1e-300)[:, None]
-
-
-def _nearest(
-    mesh: Mesh, ids: np.ndarray, at: Float[np.ndarray, "entity dim"]
-) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.spatial import cKDTree
-
-    distance, place = cKDTree(mesh.points[ids]).query(at)
-    return distance, ids[place]
 
 
 def _known_at(case: Case, name: str, on: Location) -> Float[np.ndarray, "entity component"]:

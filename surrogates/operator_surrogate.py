@@ -20,6 +20,7 @@ from fieldcast.meshes.sample import Location
 from .case_data import check_served, described, packed_outputs, place, split_samples
 from .features import Features
 from .guard import Guard
+from .network_gradients import DifferentiableNetwork, Traced, doubled
 from .networks import partly_frozen
 from .operator_data import OperatorReading, Trunk, fields_on, places
 from .operator_derivative import Derivative
@@ -44,6 +45,8 @@ class OperatorSurrogate(Surrogate):
 
     any_mesh: ClassVar[bool] = True
     tolerance: ClassVar[float] = 1e-5
+    single: ClassVar[bool] = False
+    """Computes parts in single precision whatever it is given: no derivatives to be relied on."""
     trunk: Trunk
     points: int
     derivative: Derivative | None
@@ -124,9 +127,11 @@ class OperatorSurrogate(Surrogate):
         guard = Guard.fit(features, place(features, every.cases), units)
         fit = {"parameters": sum(p.numel() for p in net.parameters()), "training": told_of(found)}
         card = Card(describe(every), fit, seed=seed)
-        return OperatorPredictor(
-            self, signature, card, reading, ends, net.cpu().eval(), features, guard
-        )
+        return self._made(self, signature, card, reading, ends, net.cpu().eval(), features, guard)
+
+    @property
+    def _made(self) -> type[OperatorPredictor]:
+        return OperatorPredictor if self.single else DifferentiableOperator
 
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
         every = Samples.pack(samples)
@@ -153,9 +158,7 @@ class OperatorSurrogate(Surrogate):
         load_weights(net, weights.arrays)
         features = Features.restored(parts["features"])
         guard = Guard.restored(parts["guard"], features)
-        return OperatorPredictor(
-            self, signature, card, reading, (a, b, c, d), net.eval(), features, guard
-        )
+        return self._made(self, signature, card, reading, (a, b, c, d), net.eval(), features, guard)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,6 +241,36 @@ class OperatorPredictor(Predictor):
                 "guard": self.guard.state(),
             }
         )
+
+
+class DifferentiableOperator(OperatorPredictor, DifferentiableNetwork):
+    """An operator network that computes in double precision where it is asked to."""
+
+    def traced(self, case: Case, parameters: Traced, points: torch.Tensor) -> Traced:
+        net, found = doubled(self.net), {}
+        v = self.reading.traced_branch(case, parameters, points)
+        told = torch.zeros(0)
+        for on in places(self.signature):
+            x = self.reading.traced_trunk(case, on, points)
+            every, told = net.at(v, x, [len(x)])
+            values, start = every[:, self.reading.columns(on)], 0
+            for name in fields_on(self.signature, on):
+                stop = start + self.signature.fields[name].components
+                found[name] = self.reading.ranges[name].inverse_of(values[:, start:stop])[None]
+                start = stop
+        scalars = self.reading.scalars
+        if scalars is not None:
+            told = told if found else net.scalars(net.branched(v)[1])
+            row = scalars.inverse_of(told)[0]
+            found |= {k: row[i : i + 1] for i, k in enumerate(self.signature.scalars)}
+        return found
+
+    @property
+    def told_by_points(self) -> bool:
+        return self.reading.sensors is None and self.reading.image is None
+
+    def spans(self) -> Mapping[str, float]:
+        return self.features.spans()
 
 
 def weights_of(net: nn.Module) -> dict[str, np.ndarray]:

@@ -34,6 +34,7 @@ from .surrogate import (
     Joint,
     Predictor,
     Progress,
+    Pulled,
     State,
     Surrogate,
     Trials,
@@ -352,6 +353,11 @@ class ReducedPredictor(Differentiable):
         from .reduced_gradients import gradients
 
         return gradients(self, case, outputs)
+
+    def pulled(self, case: Case, weights: Mapping[str, np.ndarray]) -> Pulled:
+        from .reduced_gradients import pulled
+
+        return pulled(self, case, weights)
 
     def _transform(self, name: str) -> Transform:
         return self.model.transforms.get(name, Transform())

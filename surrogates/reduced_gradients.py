@@ -14,8 +14,9 @@ from fieldcast.meshes import Case, Cases
 from fieldcast.meshes.chart import Passage
 
 from .features import Transform
+from .network_gradients import check_weights
 from .regression import Answer
-from .surrogate import Gradient
+from .surrogate import Gradient, Pulled
 
 if TYPE_CHECKING:
     from .reduced import ReducedPredictor
@@ -31,15 +32,31 @@ def gradients(
         raise ValueError(
             f"expected outputs of {[*signature.fields, *signature.scalars]}, got {sorted(unknown)}"
         )
-    cases = Cases.pack([signature.checked(case)])
-    [passage] = predictor.embedding.passages(cases)
-    columns = predictor.embedding.inputs(cases, [passage]).columns
-    raw = predictor.features.raw(cases, columns)
-    chain = _Chain(predictor, cases, passage, raw)
+    chain = _Chain.of(predictor, case)
     return {
         name: chain.scalar(name) if name in signature.scalars else chain.field(name)
         for name in outputs
     }
+
+
+def pulled(predictor: ReducedPredictor, case: Case, weights: Mapping[str, np.ndarray]) -> Pulled:
+    """See `Differentiable.pulled`. What a morphing makes each point correspond to is held."""
+    [told] = predictor.predict([case])
+    means = {k: f.values for k, f in told.mean.items()}
+    means |= {k: e.mean for k, e in told.scalars.items()}
+    check_weights(weights, {k: v.shape for k, v in means.items()})
+    embedding = predictor.embedding
+    chain = _Chain.of(predictor, case)
+    total = np.zeros(len(predictor.features.keep))
+    for name, weight in weights.items():
+        slopes = chain.slopes(name)
+        total += np.asarray(weight).ravel() @ slopes.reshape(-1, slopes.shape[-1])
+    parameters, shape = chain.split(total)
+    points = None if embedding.normals else np.zeros_like(case.mesh.points)
+    if embedding.shape is not None and not embedding.normals:
+        points = np.einsum("k,kpd->pd", shape, chain.shape_by_points())
+    value = sum(float((np.asarray(w) * means[k]).sum()) for k, w in weights.items())
+    return Pulled(value, parameters, points)
 
 
 class _Chain:
@@ -51,6 +68,21 @@ class _Chain:
         self.predictor, self.cases, self.passage = predictor, cases, passage
         self.x = torch.as_tensor(predictor.features.standardised(raw))
 
+    @classmethod
+    def of(cls, predictor: ReducedPredictor, case: Case) -> _Chain:
+        """For a case that has not been checked."""
+        cases = Cases.pack([predictor.signature.checked(case)])
+        [passage] = predictor.embedding.passages(cases)
+        columns = predictor.embedding.inputs(cases, [passage]).columns
+        return cls(predictor, cases, passage, predictor.features.raw(cases, columns))
+
+    def slopes(self, name: str) -> np.ndarray:
+        """Derivatives of an output by all raw columns: (time, column) of a scalar, (time, entity,
+        component, column) of a field."""
+        if name in self.predictor.signature.scalars:
+            return self._scalar_slopes(name)
+        return self._field_slopes(name)
+
     def _by_columns(self, values: Callable[[Tensor], Tensor]) -> np.ndarray:
         """Derivatives (output, all columns) of `values` (output,) by the raw columns."""
         features = self.predictor.features
@@ -61,7 +93,7 @@ class _Chain:
         every[:, features.keep] = jacobian[:, 0].numpy() / features.scale
         return every
 
-    def _split(self, every: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def split(self, every: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Derivatives (..., time) by each parameter and (..., coefficient) by the shape, from
         those by all raw columns (..., column)."""
         embedding, features = self.predictor.embedding, self.predictor.features
@@ -76,8 +108,7 @@ class _Chain:
             start = stop
         return parameters, shape
 
-    def scalar(self, name: str) -> Gradient:
-        """Of a predicted scalar."""
+    def _scalar_slopes(self, name: str) -> np.ndarray:
         regression = self.predictor.model.scalars[name]
         sign = self.predictor.model.transforms.get(name, Transform()).sign
 
@@ -88,16 +119,27 @@ class _Chain:
             # The mean of a log-normal, as predicted.
             return sign * torch.exp(found.mean[0] + 0.5 * _variance(found))
 
-        parameters, shape = self._split(self._by_columns(values))
+        return self._by_columns(values)
+
+    def scalar(self, name: str) -> Gradient:
+        """Of a predicted scalar."""
+        parameters, shape = self.split(self._scalar_slopes(name))
         points = None
         # Normals depend on the points in another way; then go by the shape coefficients.
         embedding = self.predictor.embedding
         if embedding.shape is not None and not embedding.normals:
-            points = np.einsum("tk,kpd->tpd", shape, self._shape_by_points())
+            points = np.einsum("tk,kpd->tpd", shape, self.shape_by_points())
         return Gradient({k: v.sum(1) for k, v in parameters.items()}, shape, points)
 
     def field(self, name: str) -> Gradient:
-        """Of a predicted field: d mean = modes d coefficient; for a logarithm mean (modes d
+        """Of a predicted field."""
+        parameters, shape = self.split(self._field_slopes(name))
+        return Gradient(
+            {k: v.sum(axis=-1) for k, v in parameters.items()}, np.moveaxis(shape, -1, 0), None
+        )
+
+    def _field_slopes(self, name: str) -> np.ndarray:
+        """d mean = modes d coefficient; for a logarithm mean (modes d
         coefficient + modes^2 d variance / 2), the mean being a log-normal's."""
         from .reduced import decode
 
@@ -119,12 +161,9 @@ class _Chain:
             slope *= mean
         times, components = channels // basis.kind.components, basis.kind.components
         whole = slope.reshape(len(slope), -1, times, components).swapaxes(1, 2)
-        parameters, shape = self._split(np.moveaxis(whole, 0, -1))
-        return Gradient(
-            {k: v.sum(axis=-1) for k, v in parameters.items()}, np.moveaxis(shape, -1, 0), None
-        )
+        return np.moveaxis(whole, 0, -1)
 
-    def _shape_by_points(self) -> np.ndarray:
+    def shape_by_points(self) -> np.ndarray:
         """d coefficient / d coordinates (coefficient, point, dim), the correspondence held
         fixed."""
         pod = self.predictor.embedding.shape

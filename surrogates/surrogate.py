@@ -291,6 +291,17 @@ class Gradient:
     points: np.ndarray | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Pulled:
+    """A weighted sum of outputs, in double precision, and its derivatives: by `parameters[name]`
+    (time,) and by the coordinates of the `points` (point, dim), None where a predictor is told of
+    shapes by what has no derivative: normals of a morphed mesh, sensors, pictures, contact."""
+
+    value: float
+    parameters: Mapping[str, np.ndarray]
+    points: np.ndarray | None
+
+
 class Differentiable(Predictor):
     """A predictor whose means can be differentiated."""
 
@@ -302,4 +313,15 @@ class Differentiable(Predictor):
 
         Raises:
             ValueError: an output that is not predicted.
+        """
+
+    @abstractmethod
+    def pulled(self, case: Case, weights: Mapping[str, np.ndarray]) -> Pulled:
+        """The sum of the named outputs times weights, which have the shapes of fields (time,
+        entity, component) or scalars (time,), and what it changes by: the derivative of any
+        function of the outputs, of which the weights are the derivatives by outputs. Known fields
+        stay with their points; what the points correspond to elsewhere, or are nearest to, is held.
+
+        Raises:
+            ValueError: an output that is not predicted, or weights of another shape.
         """

@@ -23,6 +23,12 @@ from fieldcast.surrogates.signature import Signature
 FEW = Descent(steps=3, batch=4, every=3)
 
 
+def fitted_to(case, trunk):
+    """What the trunk is told of a body, at the points of the mesh."""
+    points = torch.as_tensor(np.array(case.mesh.points))
+    return body_fitted(case, trunk, points, points).numpy()
+
+
 @pytest.mark.parametrize(
     ("inputs", "fields", "count"), [(2, 4, 37_854), (3, 1, 25_438), (3, 5, 42_078)]
 )
@@ -124,7 +130,7 @@ def test_the_trunk_is_told_of_the_body():
     radius = np.linalg.norm(mesh.points, axis=1)
     mesh = replace(mesh, regions={"body": np.flatnonzero(radius < 0.31)})
     case = Case(mesh, {"p": 1.0}, name="odd")
-    columns = body_fitted(case, Trunk(body="body"), mesh.points)
+    columns = fitted_to(case, Trunk(body="body"))
     np.testing.assert_array_equal(columns[mesh.regions["body"], -1], 0.0)
     np.testing.assert_allclose(columns[radius > 0.99, -1], 1.0)
     np.testing.assert_allclose(np.linalg.norm(columns[:, 2:4], axis=1), 0.3, rtol=1e-6)
@@ -262,12 +268,12 @@ def test_the_way_from_the_body_to_what_is_far():
     low, high = y.min(), y.max()
     regions = {"low": np.flatnonzero(y == low), "high": np.flatnonzero(y == high)}
     case = Case(replace(mesh, regions=regions), {})
-    share = body_fitted(case, Trunk(body="low", far="high"), mesh.points)[:, -1]
+    share = fitted_to(case, Trunk(body="low", far="high"))[:, -1]
     np.testing.assert_allclose(share, (y - low) / (high - low), atol=1e-9)
-    beside = body_fitted(case, Trunk(body="low"), mesh.points)[:, -1]
+    beside = fitted_to(case, Trunk(body="low"))[:, -1]
     assert (beside[(x == x.max()) & (y > low)] == 1).all()
     with pytest.raises(ValueError, match="expected points in the region 'top'"):
-        body_fitted(case, Trunk(body="low", far="top"), mesh.points)
+        fitted_to(case, Trunk(body="low", far="top"))
     with pytest.raises(ValueError, match="expected a body, too"):
         Trunk(far="high")
 
