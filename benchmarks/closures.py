@@ -233,7 +233,7 @@ def main() -> None:
     torch.set_num_threads(1)
     size, clock = QUICK if given.quick else FULL, Clock()
     study = Study(size, given.device, samples(1))
-    truth = direct(512, 1.25e-3, 40.0) if size.truth else None
+    truth = direct(512, 1e-3, 40.0) if size.truth else None
     every = closures(study, truth)
     ran: dict[str, Climate] = {}
     for name, fitted in every.items():

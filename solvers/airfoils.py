@@ -111,15 +111,32 @@ def class_shape(
         ValueError: sides that cross.
     """
     x = _stations(points)
-    sides = [
-        np.sqrt(x) * (1 - x) * _bernstein(np.asarray(weights, dtype=float), x)
-        for weights in (upper, lower)
-    ]
-    above, below = sides[0] + x * trailing / 2, sides[1] - x * trailing / 2
+    above, below = _class_sides(x, np.asarray(upper, float), np.asarray(lower, float), trailing)
     inner = (x > 0) & (x < 1)
     if (above[inner] <= below[inner]).any():
         raise ValueError("expected the upper side above the lower one, the sides cross")
     return closed_curve(np.stack([x, above], axis=1), np.stack([x, below], axis=1))
+
+
+def _class_sides(
+    x: np.ndarray, upper: np.ndarray, lower: np.ndarray, trailing: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """y of both sides (..., station) of weights (..., weight)."""
+    form = np.sqrt(x) * (1 - x)
+    sides = [form * _bernstein(weights, x) for weights in (upper, lower)]
+    return sides[0] + x * trailing / 2, sides[1] - x * trailing / 2
+
+
+def class_shapes(
+    upper: Float[np.ndarray, "row weight"],
+    lower: Float[np.ndarray, "row weight"],
+    points: int = POINTS,
+) -> Float[np.ndarray, "row point 2"]:
+    """The points of `class_shape` of many sections with sharp trailing edges; sides may cross."""
+    x = _stations(points)
+    above, below = _class_sides(x, upper, lower, 0.0)
+    y = np.concatenate([above[:, ::-1], below[:, 1:-1]], axis=1)
+    return np.stack([np.broadcast_to(np.r_[x[::-1], x[1:-1]], y.shape), y], axis=2)
 
 
 def read_airfoil(path: Path, points: int = POINTS) -> Mesh:
@@ -255,8 +272,8 @@ def _sides(
 
 
 def _bernstein(
-    weights: Float[np.ndarray, " term"], x: Float[np.ndarray, " station"]
-) -> Float[np.ndarray, " station"]:
-    n = len(weights) - 1
+    weights: Float[np.ndarray, "*row term"], x: Float[np.ndarray, " station"]
+) -> Float[np.ndarray, "*row station"]:
+    n = weights.shape[-1] - 1
     terms = [comb(n, i) * x**i * (1 - x) ** (n - i) for i in range(n + 1)]
     return weights @ np.stack(terms)

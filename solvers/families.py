@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Float
 
 from fieldcast.meshes import Case, Mesh, Scalar
 
-from .airfoils import class_shape, naca, naca_five_digits, read_airfoil
+from .airfoils import class_shape, class_shapes, naca, naca_five_digits, read_airfoil
 from .solver import Range, Solver
 
 Numbers = Mapping[str, float]
+Columns = Mapping[str, Float[np.ndarray, " row"]]
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Family:
 
     shape: Callable[[Numbers], Mesh]
     space: Mapping[str, Range]
+    points: Callable[[Columns], Float[np.ndarray, "row point dim"]] | None = None
+    """Those of the meshes of many rows, where they are made at once."""
 
 
 WEIGHTS = {
@@ -32,10 +36,15 @@ WEIGHTS = {
 """Of Bernstein polynomials of degree 3 on either side, from the nose."""
 
 
-def sides_of(numbers: Numbers) -> tuple[list[float], list[float]]:
+def sides_of(numbers: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
     """(upper, lower) weights."""
     upper, lower = ([numbers[k] for k in WEIGHTS if k.startswith(s)] for s in ("upper", "lower"))
     return upper, lower
+
+
+def _stacked(sides: tuple[list[Any], list[Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of either side as rows."""
+    return np.stack(sides[0], axis=1), np.stack(sides[1], axis=1)
 
 
 AIRFOILS: Mapping[str, Family] = {
@@ -51,7 +60,11 @@ AIRFOILS: Mapping[str, Family] = {
         lambda v: naca_five_digits(v["design_lift"], 3, v["thickness"]),
         {"design_lift": Range(0.0, 0.6), "thickness": Range(0.08, 0.18)},
     ),
-    "class_shape": Family(lambda v: class_shape(*sides_of(v)), WEIGHTS),
+    "class_shape": Family(
+        lambda v: class_shape(*sides_of(v)),
+        WEIGHTS,
+        lambda v: class_shapes(*_stacked(sides_of(v))),
+    ),
 }
 """Lengths in chords."""
 
@@ -92,6 +105,12 @@ class SectionSolver(Solver):
         return Case(
             mesh, {k: Scalar(np.array([values[k]]), u) for k, u in units.items()}, name=name
         )
+
+    def points(self, values: Columns) -> Float[np.ndarray, "row point dim"] | None:
+        made = airfoil_family(self.family).points
+        if made is None or type(self).mesh_around is not SectionSolver.mesh_around:
+            return None
+        return made(values)
 
     def mesh_around(self, airfoil: Mesh) -> Mesh:
         """The mesh that is solved on: here the curve itself."""

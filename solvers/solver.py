@@ -87,6 +87,13 @@ class Solver(ABC):
         """
         raise ValueError(f"expected a solver that makes cases, {type(self).__name__} makes none")
 
+    def points(
+        self, values: Mapping[str, Float[np.ndarray, " row"]]
+    ) -> Float[np.ndarray, "row point dim"] | None:
+        """The points of the meshes that `case` makes of many rows of numbers; None where they are
+        made one by one."""
+        return None
+
     def cost(self, case: Case) -> float | None:
         """About how many seconds `solve` takes, None where it isn't known."""
         return None
