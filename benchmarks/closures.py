@@ -89,7 +89,7 @@ FULL = Size(
     Protocol(8, 60.0, 15.0, DEVIATION),
     STATIC,
     3,
-    150,
+    600,
     400,
     8,
     True,
@@ -100,7 +100,7 @@ QUICK = Size(
     Protocol(4, 12.0, 4.0, DEVIATION),
     (0.085, 0.091),
     1,
-    40,
+    50,
     160,
     8,
     False,
@@ -120,7 +120,7 @@ class Study:
 
     def path(self, *asked: object) -> str:
         """Where something is kept."""
-        text = repr((self.size.rows, self.size.updates, self.size.iterations, *asked))
+        text = repr(asked)
         return str(CACHE / f"closures_{sha256(text.encode()).hexdigest()[:16]}")
 
     def fitted(self, recipe: ClosureRecipe, seed: int, more: Sequence[Sample] = ()) -> Fitted:
@@ -199,11 +199,12 @@ def closures(study: Study, truth: Direct | None) -> dict[str, Fitted]:
 
 def learner(kind: str, size: Size) -> ClosureRecipe:
     """What learns by itself."""
-    fine, acting = replace(COARSE, agents=FINE_AGENTS), Acting(rows=size.rows)
+    fine = replace(COARSE, agents=FINE_AGENTS)
     if kind == THROUGH:
-        return ThroughSolver(fine, acting, updates=size.updates)
-    ppo = Ppo(size.iterations, actions=48, batch=32 * size.rows)
-    return Smarl(replace(fine, hold=SLOW), acting, ppo)
+        return ThroughSolver(fine, Acting(rows=size.rows), updates=size.updates)
+    # Few states a step: what tells an agent from its mean is a small part of the gradient.
+    ppo = Ppo(size.iterations, actions=48, batch=64)
+    return Smarl(replace(fine, hold=SLOW), Acting(rows=2 * size.rows), ppo)
 
 
 def learn(size: Size, device: str | None, kind: str, seed: int) -> None:

@@ -95,12 +95,29 @@ class Space:
         found = {k: np.full(len(x), v) for k, v in self.given.items()}
         return found | {k: x[:, i] for i, k in enumerate(self.names)}
 
+    def within(self, centre: Float[np.ndarray, " number"], radius: float) -> Space:
+        """The part of it that is at most so far from a row, in ranges of the numbers."""
+        near = {}
+        for k, name in enumerate(self.names):
+            r = self.ranges[name]
+            reach = radius * (r.high - r.low)
+            low, high = max(r.low, centre[k] - reach), min(r.high, centre[k] + reach)
+            near[name] = Range(float(low), float(high), r.unit)
+        return replace(self, ranges={**self.ranges, **near})
+
+    def latin(self, count: int, seed: int = 0) -> Rows:
+        """A Latin hypercube."""
+        return self._drawn("latin", count, seed)
+
     def random(self, count: int, seed: int = 0) -> Rows:
         """The first rows of a scrambled Sobol sequence."""
+        return self._drawn("sobol", count, seed)
+
+    def _drawn(self, name: str, count: int, seed: int) -> Rows:
         from .designs import design
 
         free = {k: self.ranges[k] for k in self.names}
-        rows = design("sobol", free, count, seed)
+        rows = design(name, free, count, seed)
         return np.array([[row[k] for k in self.names] for row in rows])
 
     def cases(self, x: Rows) -> list[Case]:

@@ -26,6 +26,8 @@ from .solver import Range, SolverFailed, parameter_values
 _NO_TRAPS = "void _gfortran_set_fpe(int options) { (void)options; }\n"
 _STEP = 0.5
 """Angles are approached from 0 in steps of so much [deg], each from the one before."""
+_LIFT = 0.05
+"""And so is lift."""
 _NUDGES = (0.1, 0.0, -0.1, 0.0)
 """And left and come back to [deg], which finds the answer where it has not converged."""
 _TABLE = re.compile(r"^[\s-]*-{5,}[\s-]*$", re.MULTILINE)
@@ -120,17 +122,51 @@ class Xfoil(Panels):
             f"MACH {values['mach']:.9g}",
             f"ITER {self.iterations}",
             f"VPAR\nN {values['n_crit']:.9g}\nXTR {self.trip[0]:.9g} {self.trip[1]:.9g}\n",
-            *_accumulated(values["alpha"]),
+            *_accumulated(self.approach(values)),
         ]
+
+    def approach(self, values: Mapping[str, float]) -> Sequence[str]:
+        """The points on the way to the one that is asked for, and that one, last."""
+        return _angles(values["alpha"])
 
     def read(self, case: Case, folder: Path) -> Sample:
         alpha = parameter_values(self, case)["alpha"]
-        cl, cd, _, cm, upper, lower = _polar(folder, alpha)[:6]
-        share, layer, cp = _surface(folder)
-        fields = {"cp": _on_points(case, share, cp), "cf": _on_points(case, share, layer[:, 6])}
+        _, cl, cd, _, cm, upper, lower = _last(folder, 0, alpha, f"{alpha:g} deg")[:7]
         scalars = {"cl": cl, "cd": cd, "cm": cm}
         scalars |= {"transition_upper": upper, "transition_lower": lower}
-        return Sample(case, fields, scalars_of(scalars))
+        return Sample(case, _both(case, folder), scalars_of(scalars))
+
+
+@dataclass(frozen=True)
+class XfoilAtLift(Xfoil):
+    """As `Xfoil`, at a given lift coefficient `cl`; the angle `alpha` [deg] is an answer."""
+
+    parameters: ClassVar = {"cl": "", "reynolds": "", "mach": "", "n_crit": ""}
+    outputs: ClassVar = {
+        **{k: u for k, u in Xfoil.outputs.items() if k != "cl"},
+        "alpha": "deg",
+    }
+    conditions: ClassVar = {
+        "cl": Range(0.0, 1.0),
+        **{k: r for k, r in Xfoil.conditions.items() if k != "alpha"},
+    }
+
+    def example(self) -> Case:
+        asked = {"cl": 0.7, "reynolds": 1e6, "mach": 0.0, "n_crit": 9.0}
+        return Case(naca_called("2412"), scalars_of(asked), name="naca2412")
+
+    def approach(self, values: Mapping[str, float]) -> Sequence[str]:
+        lift = values["cl"]
+        count = max(math.ceil(abs(lift) / _LIFT), 1)
+        steps = [*(lift * k / count for k in range(1, count + 1))]
+        nudged = [lift + nudge * _LIFT for nudge in _NUDGES]
+        return [f"CL {c:.6f}" for c in (*steps, *nudged)]
+
+    def read(self, case: Case, folder: Path) -> Sample:
+        lift = parameter_values(self, case)["cl"]
+        alpha, _, cd, _, cm, upper, lower = _last(folder, 1, lift, f"cl = {lift:g}")[:7]
+        scalars = {"cd": cd, "cm": cm, "transition_upper": upper, "transition_lower": lower}
+        return Sample(case, _both(case, folder), scalars_of({**scalars, "alpha": alpha}))
 
 
 @dataclass(frozen=True)
@@ -148,10 +184,11 @@ class InviscidXfoil(Panels):
     def script(self, values: Mapping[str, float]) -> Sequence[str]:
         if not 0 <= values["mach"] < 1:
             raise ValueError(f"expected a subsonic mach, got {values['mach']}")
-        return [f"MACH {values['mach']:.9g}", *_accumulated(values["alpha"])]
+        return [f"MACH {values['mach']:.9g}", *_accumulated(_angles(values["alpha"]))]
 
     def read(self, case: Case, folder: Path) -> Sample:
-        cl, _, _, cm = _polar(folder, parameter_values(self, case)["alpha"])[:4]
+        alpha = parameter_values(self, case)["alpha"]
+        _, cl, _, _, cm = _last(folder, 0, alpha, f"{alpha:g} deg")[:5]
         share, _, cp = _surface(folder)
         return Sample(case, {"cp": _on_points(case, share, cp)}, scalars_of({"cl": cl, "cm": cm}))
 
@@ -170,13 +207,18 @@ def polar(
     return found
 
 
-def _accumulated(alpha: float) -> list[str]:
-    """Up to the angle, and what is told of it."""
+def _angles(alpha: float) -> list[str]:
+    """Up to an angle."""
     count = max(math.ceil(abs(alpha) / _STEP), 1)
     way = alpha * np.arange(count + 1) / count if alpha else np.zeros(1)
     angles = np.concatenate([way, alpha + np.array(_NUDGES)])
+    return [f"ALFA {a:.6f}" for a in angles.tolist()]
+
+
+def _accumulated(points: Sequence[str]) -> list[str]:
+    """Points, and what is told of the last one."""
     told = ["CPWR cp.txt", "DUMP layer.txt", "PACC"]
-    return ["PACC\npolar.txt\n", *(f"ALFA {a:.6f}" for a in angles.tolist()), *told]
+    return ["PACC\npolar.txt\n", *points, *told]
 
 
 def _unit(case: Case) -> tuple[Curve, float, Float[np.ndarray, " 2"]]:
@@ -186,17 +228,24 @@ def _unit(case: Case) -> tuple[Curve, float, Float[np.ndarray, " 2"]]:
     return curve, float(np.ptp(curve[:, 0])), nose
 
 
-def _polar(folder: Path, alpha: float) -> Float[np.ndarray, " column"]:
-    """CL, CD, CDp, CM, and where flow turns turbulent, at an angle."""
+def _last(folder: Path, column: int, wanted: float, point: str) -> Float[np.ndarray, " column"]:
+    """The angle, CL, CD, CDp, CM, and where flow turns turbulent, at the last point, which has the
+    `wanted` value in a column."""
     text = (folder / "polar.txt").read_text()
     rows = [line.split() for line in _TABLE.split(text)[-1].splitlines() if line.strip()]
-    if not rows or abs(float(rows[-1][0]) - alpha) > 1e-3:
+    if not rows or abs(float(rows[-1][column]) - wanted) > 1e-3:
         raise SolverFailed(
-            f"expected the boundary layers at {alpha:g} deg to converge, they did not; a smaller "
-            "angle, more iterations, or other panels",
+            f"expected the boundary layers at {point} to converge, they did not; a smaller "
+            "angle or lift, more iterations, or other panels",
             "convergence",
         )
-    return np.array(rows[-1][1:], dtype=float)
+    return np.array(rows[-1], dtype=float)
+
+
+def _both(case: Case, folder: Path) -> dict[str, Field]:
+    """The fields."""
+    share, layer, cp = _surface(folder)
+    return {"cp": _on_points(case, share, cp), "cf": _on_points(case, share, layer[:, 6])}
 
 
 def _surface(

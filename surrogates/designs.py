@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -59,6 +60,8 @@ class DesignSpace(Protocol):
 
 Measure = Callable[[Shapes], Float[np.ndarray, " row"]]
 """What follows from shapes alone, such as an area."""
+Side = tuple[Shapes, Shapes, Float[np.ndarray, " row"]]
+"""Shapes a little up and down one of the numbers, and how far they are apart."""
 Functional = Callable[[Mapping[str, Tensor]], Tensor]
 """A number of predicted fields (time, entity, component), by name."""
 
@@ -115,7 +118,7 @@ class Designs:
             return BY_DIFFERENCES
         return BY_SHAPES if self._moving else EXACT
 
-    @property
+    @cached_property
     def _moving(self) -> bool:
         """Whether shapes go by the numbers."""
         ends = self.space.shapes(np.stack([self.space.low, self.space.high]))
@@ -129,16 +132,21 @@ class Designs:
     def told(self, x: Rows, slopes: bool = True) -> Told:
         """Of rows; without `slopes` those are 0."""
         x = np.asarray(x, dtype=float)
-        rows = RowsOfScalars.of(self.predictor, self.space.cases(x[:1])[0])
+        sides = self._sides(x) if slopes and self._moving else []
+        rows = RowsOfScalars.of(self.predictor, self._middle)
         if rows is not None and not self.functionals:
-            found = self._together(rows, x, slopes)
+            found = self._together(rows, x, sides if rows.moving else [], slopes)
         elif isinstance(self.predictor, Differentiable) or not slopes:
-            found = self._one_by_one(x, slopes)
+            found = self._one_by_one(x, sides, slopes)
         else:
             found = self._by_differences(x)
-        return self._with_numbers(found, x, slopes)
+        return self._with_numbers(found, x, sides)
 
-    def _with_numbers(self, found: Told, x: Rows, slopes: bool) -> Told:
+    @cached_property
+    def _middle(self) -> Case:
+        return self.space.cases(0.5 * (self.space.low + self.space.high)[None])[0]
+
+    def _with_numbers(self, found: Told, x: Rows, sides: Sequence[Side]) -> Told:
         """With numbers and measures."""
         values, ways = dict(found.values), dict(found.slopes)
         unit = np.eye(x.shape[1])
@@ -150,13 +158,12 @@ class Designs:
             for name, measure in self.measures.items():
                 values[name] = measure(shapes)
                 ways[name] = np.zeros_like(x)
-        if self.measures and slopes:
-            for k, (up, down, width) in enumerate(self._sides(x)):
-                for name, measure in self.measures.items():
-                    ways[name][:, k] = (measure(up) - measure(down)) / width
+        for k, (up, down, width) in enumerate(sides):
+            for name, measure in self.measures.items():
+                ways[name][:, k] = (measure(up) - measure(down)) / width
         return Told(values, ways, found.std, found.std_slopes)
 
-    def _sides(self, x: Rows) -> list[tuple[Shapes, Shapes, Float[np.ndarray, " row"]]]:
+    def _sides(self, x: Rows) -> list[Side]:
         """Shapes on either side of each number, and how far the sides are apart: inside of the
         ranges, beyond which there may be no shape."""
         low, high = self.space.low, self.space.high
@@ -170,7 +177,7 @@ class Designs:
             found.append((self.space.shapes(up), self.space.shapes(down), width))
         return found
 
-    def _together(self, rows: RowsOfScalars, x: Rows, slopes: bool) -> Told:
+    def _together(self, rows: RowsOfScalars, x: Rows, sides: Sequence[Side], slopes: bool) -> Told:
         """All rows in one pass."""
         shape = rows.coefficients(self.space.shapes(x))
         found = rows.told(shape, self.space.parameters(x), slopes)
@@ -180,7 +187,7 @@ class Designs:
         turned = self._parameter_slopes(x)
         moved = [
             (rows.coefficients(up) - rows.coefficients(down)) / width[:, None]
-            for up, down, width in (self._sides(x) if rows.moving else [])
+            for up, down, width in sides
         ]
 
         def chained(by_shape: np.ndarray, by_parameter: Mapping[str, np.ndarray]) -> Rows:
@@ -223,14 +230,13 @@ class Designs:
             values[name] = np.array([float(functional(f)) for f in fields])
         return values, std
 
-    def _one_by_one(self, x: Rows, slopes: bool) -> Told:
+    def _one_by_one(self, x: Rows, sides: Sequence[Side], slopes: bool) -> Told:
         """By `Differentiable.pulled`, case by case."""
         cases = self.space.cases(x)
         answers = self.predictor.predict(cases)
         values, std = self._values(answers)
         ways = {k: np.zeros_like(x) for k in values}
         if slopes and isinstance(self.predictor, Differentiable):
-            sides = self._sides(x) if self._moving else []
             turned = self._parameter_slopes(x)
             for i, (case, answer) in enumerate(zip(cases, answers, strict=True)):
                 for name in values:

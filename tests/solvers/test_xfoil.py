@@ -12,11 +12,12 @@ from fieldcast.solvers import SolverFailed
 from fieldcast.solvers.airfoils import (
     around,
     class_shape,
+    class_shapes,
     naca,
     naca_called,
     read_airfoil,
 )
-from fieldcast.solvers.xfoil import InviscidXfoil, Xfoil, polar
+from fieldcast.solvers.xfoil import InviscidXfoil, Xfoil, XfoilAtLift, polar
 
 ASKED = {"reynolds": 1e6, "mach": 0.0, "n_crit": 9.0}
 
@@ -131,3 +132,20 @@ def test_scale_does_not_matter(xfoil):
     big = Case(case.mesh.scaled(3.0), case.parameters)
     one, other = (xfoil.solve(c).scalars["cl"].value for c in (case, big))
     np.testing.assert_allclose(one, other, rtol=1e-3)
+
+
+def test_at_a_lift_it_finds_the_angle(xfoil):
+    given = {"reynolds": 1e6, "mach": 0.0, "n_crit": 9.0}
+    found = XfoilAtLift().solve(Case(naca_called("2412"), {"cl": 0.6, **given}))
+    alpha = float(found.scalars["alpha"].value[0])
+    again = xfoil.solve(Case(naca_called("2412"), {"alpha": round(alpha, 3), **given}))
+    assert again.scalars["cl"].value[0] == pytest.approx(0.6, abs=2e-3)
+    assert again.scalars["cd"].value[0] == pytest.approx(found.scalars["cd"].value[0], rel=0.02)
+
+
+def test_many_sections_have_the_points_of_each():
+    upper, lower = np.full((2, 4), 0.2), np.full((2, 4), -0.1)
+    upper[1, 2] = 0.25
+    every = class_shapes(upper, lower)
+    for points, u, low in zip(every, upper.tolist(), lower.tolist(), strict=True):
+        np.testing.assert_array_equal(points, class_shape(u, low).points)
