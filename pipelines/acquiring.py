@@ -263,7 +263,7 @@ class _Run:
         case = sample.case
         settings = self.folder / SETTINGS_FILE
         if not settings.exists():
-            replace_file(settings, _settings_text(sample).encode())
+            replace_file(settings, settings_text(sample).encode())
         name = re.sub(r"[^\w.-]", "_", case.label)
         return write_sample(sample, self.folder / f"{name}_{case.id[:8]}.vtu").name
 
@@ -410,7 +410,7 @@ def _roles(sample: Sample) -> Settings:
     return Settings(inputs=tuple(inputs), outputs=tuple(outputs))
 
 
-def _settings_text(sample: Sample) -> str:
+def settings_text(sample: Sample) -> str:
     """Those roles as TOML."""
     roles = _roles(sample)
     lines = (("inputs", roles.inputs), ("outputs", roles.outputs))

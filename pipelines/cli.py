@@ -16,6 +16,7 @@ from .battery_cli import battery
 from .climate_cli import climate
 from .closure_cli import closures
 from .generate_cli import generate
+from .optimize_cli import optimize
 from .options import (
     FATAL,
     INTERRUPTED,
@@ -183,7 +184,7 @@ def fit(
     )
 
 
-for command in (predict, retry, merge, export, generate):
+for command in (predict, retry, merge, export, generate, optimize):
     app.command()(command)
 
 

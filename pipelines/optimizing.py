@@ -21,6 +21,7 @@ from jaxtyping import Float
 from fieldcast.meshes import Sample
 from fieldcast.meshes.files import replace_file
 from fieldcast.meshes.reading import Reader, read_sample
+from fieldcast.meshes.roles import SETTINGS_FILE
 from fieldcast.meshes.writing import write_sample
 from fieldcast.solvers import Solver, SolverFailed
 from fieldcast.surrogates.descent import MultiStart
@@ -29,7 +30,7 @@ from fieldcast.surrogates.expressions import Formula
 from fieldcast.surrogates.formulas import Formulas, Seen
 from fieldcast.surrogates.surrogate import Predictor, Progress, Surrogate, quiet
 
-from .acquiring import SIMULATIONS
+from .acquiring import SIMULATIONS, settings_text
 from .optimize import Objective, Space
 
 HISTORY = "history.json"
@@ -67,6 +68,7 @@ class Search:
     patience: int = 4
     seed: int = 0
     small: Mapping[str, float] = field(default_factory=dict)
+    descent: MultiStart = field(default_factory=lambda: MultiStart(rounds=4, steps=30))
 
     def __post_init__(self) -> None:
         if self.first < 3 or self.budget < self.first or self.patience < 1:
@@ -251,7 +253,9 @@ class _Run:
             trial = replace(trial, message=str(error) or type(error).__name__)
         else:
             samples[count] = Sample(case, found.fields, found.scalars)
-            path = self.folder / f"design_{count:04d}.vtu"
+            path, settings = self.folder / f"design_{count:04d}.vtu", self.folder / SETTINGS_FILE
+            if not settings.exists():
+                replace_file(settings, settings_text(samples[count]).encode())
             trial = replace(trial, file=write_sample(samples[count], path).name)
         trials = (*known.trials, trial)
         content = {"terms": self._terms(), "trials": [asdict(t) for t in trials]}
@@ -333,7 +337,7 @@ class _Run:
         starts = np.vstack(
             [near.random(self.search.starts, self.search.seed + len(known.trials)), centre]
         )
-        found = MultiStart(rounds=4, steps=30).minimised(objective, starts, self.progress)
+        found = self.search.descent.minimised(objective, starts, self.progress)
         x = self._chosen(known, objective, found.x)
         told = replace(objective, caution=0.0).told(x[None], slopes=False)
         return Trial(
@@ -393,8 +397,8 @@ def _better(goal: float, gap: float, other: float, others: float) -> bool:
     """Whether one design is: a smaller goal among those that keep constraints, else a smaller
     gap."""
     if max(gap, others) <= 1.0:
-        return goal < other
-    return gap < others
+        return bool(goal < other)
+    return bool(gap < others)
 
 
 def _best(goals: np.ndarray, gaps: np.ndarray) -> int:
