@@ -56,8 +56,9 @@ def optimize(
     as_json: Json = False,
 ) -> None:
     """Search for the best design: propose it by the surrogate, verify it by the solver, learn,
-    until both agree. Goals and constraints are formulas of what the solver answers, of the numbers of its
-    space and, for curves, of "thickness" and "area". Goes on where it ended; writes a page."""
+    until both agree. Goals and constraints are formulas of what the solver answers, of the numbers
+    of its space and, for curves, of "thickness" and "area". Goes on where it ended; writes a
+    page."""
     from .console import Bars
     from .designs import narrowed
     from .optimize import Space

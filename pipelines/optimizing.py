@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from fieldcast.meshes.reading import Reader, read_sample
 from fieldcast.meshes.roles import SETTINGS_FILE
 from fieldcast.meshes.writing import write_sample
 from fieldcast.solvers import Solver, SolverFailed
-from fieldcast.surrogates.descent import MultiStart
+from fieldcast.surrogates.descent import Minimiser, MultiStart
 from fieldcast.surrogates.designs import Measure, Told
 from fieldcast.surrogates.expressions import Formula
 from fieldcast.surrogates.formulas import Formulas, Seen
@@ -68,7 +68,7 @@ class Search:
     patience: int = 4
     seed: int = 0
     small: Mapping[str, float] = field(default_factory=dict)
-    descent: MultiStart = field(default_factory=lambda: MultiStart(rounds=4, steps=30))
+    descent: Minimiser = field(default_factory=lambda: MultiStart(rounds=4, steps=30))
 
     def __post_init__(self) -> None:
         if self.first < 3 or self.budget < self.first or self.patience < 1:
@@ -81,7 +81,9 @@ class Search:
 
     def terms(self) -> dict[str, Any]:
         """What may not change within a run."""
-        kept = {k: v for k, v in asdict(replace(self, measures={})).items() if k != "budget"}
+        kept = {f.name: getattr(self, f.name) for f in fields(self)}
+        kept |= {"measures": sorted(self.measures), "descent": repr(self.descent)}
+        kept.pop("budget")
         found: dict[str, Any] = json.loads(json.dumps(kept))
         return found
 

@@ -60,10 +60,29 @@ class Found:
     goal: Float[np.ndarray, " row"]
     gap: Float[np.ndarray, " row"]
 
+    @classmethod
+    def of(cls, program: Program, x: Rows) -> Found:
+        """Of some rows."""
+        with torch.no_grad():
+            valued = program.valued(torch.as_tensor(x))
+        goal = valued.goal.numpy()
+        gap = _Multipliers.of(program, len(x), 1.0).gaps(valued).numpy()
+        goal = np.where(np.isfinite(goal), goal, np.inf)
+        order = np.lexsort((goal, np.maximum(gap, 1.0)))
+        return cls(x[order], goal[order], gap[order])
+
     @property
     def feasible(self) -> Bool[np.ndarray, " row"]:
         """Whether constraints hold."""
         return self.gap <= 1.0
+
+
+@runtime_checkable
+class Minimiser(Protocol):
+    """Solves a `Program`."""
+
+    def minimised(self, program: Program, starts: Rows, progress: Progress = quiet) -> Found:
+        """From some starts."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +109,7 @@ class MultiStart:
             with torch.no_grad():
                 state.moved(program.valued(low + width * x))
             progress("descent", n + 1, self.rounds)
-        with torch.no_grad():
-            valued = program.valued(low + width * x)
-        goal, gap = valued.goal.numpy(), state.gaps(valued).numpy()
-        goal = np.where(np.isfinite(goal), goal, np.inf)
-        order = np.lexsort((goal, np.maximum(gap, 1.0)))
-        return Found((low + width * x).numpy()[order], goal[order], gap[order])
+        return Found.of(program, (low + width * x).numpy())
 
     def _round(
         self, valued: Callable[[Tensor], Valued], x: Tensor, state: _Multipliers, rate: float

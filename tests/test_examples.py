@@ -85,3 +85,15 @@ def test_a_synthetic_cell():
         low, high = found.draws.interval(name, 0.99)
         assert low < 2.0 < high
     assert not found.warnings()
+
+
+def test_an_airfoil_is_optimised(tmp_path):
+    script = ROOT / "examples" / "optimize_airfoil.py"
+    found = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), "6"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "by the solver, design" in found.stdout
+    assert (tmp_path / "report.html").stat().st_size > 10_000
