@@ -336,7 +336,7 @@ def speed(problem: Problem, size: Size) -> tuple[float, list[tuple[object, ...]]
         model, space, GOAL, problem.constraints, measured(["thickness"]), small=SMALL
     )
     starts = space.random(1000, 3)
-    together = MultiStart(rounds=1, steps=50)
+    together = MultiStart(rounds=1, steps=50, polished=0)
     each: dict[str, list[float]] = {"loop": [], "together": []}
     _ = objective.sizes
     for k in range(size.rounds):

@@ -89,12 +89,13 @@ class Minimiser(Protocol):
 class MultiStart:
     """`rounds` of `steps` steps by Adam, of length `rate` in ranges of the numbers at first; after
     each round the multipliers of constraints are moved (Nocedal and Wright 2006, algorithm
-    17.4)."""
+    17.4). The best `polished` rows are led to their ends by SLSQP (scipy)."""
 
     rounds: int = 6
     steps: int = 40
     rate: float = 0.03
     penalty: float = 10.0
+    polished: int = 4
 
     def minimised(self, program: Program, starts: Rows, progress: Progress = quiet) -> Found:
         """From all starts at once; a row whose goal is not finite stays where it was."""
@@ -109,7 +110,11 @@ class MultiStart:
             with torch.no_grad():
                 state.moved(program.valued(low + width * x))
             progress("descent", n + 1, self.rounds)
-        return Found.of(program, (low + width * x).numpy())
+        found = Found.of(program, (low + width * x).numpy())
+        if not self.polished:
+            return found
+        ends = [polished(program, row) for row in found.x[: self.polished]]
+        return Found.of(program, np.concatenate([found.x, np.array(ends)]))
 
     def _round(
         self, valued: Callable[[Tensor], Valued], x: Tensor, state: _Multipliers, rate: float
@@ -136,6 +141,60 @@ class MultiStart:
         with torch.no_grad():
             total = state.total(valued(x))
         return torch.where((total < least)[:, None], x, best)
+
+
+def polished(program: Program, start: Float[np.ndarray, " number"]) -> Float[np.ndarray, " number"]:
+    """The end of SLSQP from a row."""
+    from scipy.optimize import minimize
+
+    low, width = program.low, np.maximum(program.high - program.low, 1e-300)
+    goal_size, equal_size, above_size = program.sizes
+    kept: dict[bytes, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def told(z: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Values and slopes of the goal, equalities and inequalities, in units of what is small."""
+        if z.tobytes() not in kept:
+            kept.clear()
+            x = torch.tensor((low + width * z)[None], requires_grad=True)
+            valued = program.valued(x)
+            parts = (
+                (valued.goal[:, None], goal_size),
+                (valued.equal, equal_size),
+                (valued.above, above_size),
+            )
+            kept[z.tobytes()] = [_scaled(values, size, x, width) for values, size in parts]
+        return kept[z.tobytes()]
+
+    constraints = [
+        {"type": kind, "fun": lambda z, k=k: told(z)[k][0], "jac": lambda z, k=k: told(z)[k][1]}
+        for k, kind in ((1, "eq"), (2, "ineq"))
+        if len((goal_size, equal_size, above_size)[k])  # type: ignore[arg-type]
+    ]
+    z = np.clip((start - low) / width, 0.0, 1.0)
+    end = minimize(
+        lambda z: float(told(z)[0][0][0]),
+        z,
+        jac=lambda z: told(z)[0][1][0],
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * len(z),
+        constraints=constraints,
+        options={"maxiter": 60},
+    ).x
+    inside: np.ndarray = low + width * np.clip(np.where(np.isfinite(end), end, z), 0.0, 1.0)
+    return inside
+
+
+def _scaled(
+    values: Float[Tensor, "1 value"], size: object, x: Tensor, width: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values and slopes by the unit cube, in units of a size."""
+    scaled = values[0] / torch.as_tensor(np.asarray(size, dtype=float))
+    slopes = [
+        torch.autograd.grad(v, x, retain_graph=True, materialize_grads=True)[0][0].numpy() * width
+        for v in scaled
+    ]
+    none = np.zeros((0, len(width)))
+    return scaled.detach().numpy(), np.array(slopes) if slopes else none
 
 
 @dataclass

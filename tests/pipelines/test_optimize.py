@@ -94,12 +94,13 @@ def test_what_has_no_derivatives_says_so_and_has_differences():
 
 
 def test_many_starts_end_at_the_best():
-    o = objective()
-    found = MultiStart(rounds=4, steps=25).minimised(o, o.space.random(16))
-    assert found.feasible.all()
-    near(found.x[0], atol=0.03)
-    best = o.told(np.array([BEST]), slopes=False).goal[0]
-    assert np.abs(found.goal - best).max() < 2e-3
+    o = objective(small={"drag": 1e-3, "lift = 0.5": 5e-3, "a <= 0.9": 1e-3})
+    bare = MultiStart(polished=0).minimised(o, o.space.random(12))
+    assert bare.feasible.sum() >= 9
+    near(bare.x[0], atol=0.05)
+    found = MultiStart(rounds=2, steps=15).minimised(o, o.space.random(6))
+    assert found.feasible[0]
+    near(found.x[0], atol=0.01)
 
 
 def test_points_are_averaged_or_the_worst_counts():

@@ -148,4 +148,4 @@ def test_many_sections_have_the_points_of_each():
     upper[1, 2] = 0.25
     every = class_shapes(upper, lower)
     for points, u, low in zip(every, upper.tolist(), lower.tolist(), strict=True):
-        np.testing.assert_array_equal(points, class_shape(u, low).points)
+        np.testing.assert_allclose(points, class_shape(u, low).points, atol=1e-15)
