@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from fieldcast.meshes import Case, Field, Mesh, Sample
+from fieldcast.meshes import Case, Field, Mesh, Sample, Scalar
 from fieldcast.meshes.sample import scalars_of
 
 from .airfoils import Curve, around, naca_called
@@ -166,7 +166,8 @@ class XfoilAtLift(Xfoil):
         lift = parameter_values(self, case)["cl"]
         alpha, _, cd, _, cm, upper, lower = _last(folder, 1, lift, f"cl = {lift:g}")[:7]
         scalars = {"cd": cd, "cm": cm, "transition_upper": upper, "transition_lower": lower}
-        return Sample(case, _both(case, folder), scalars_of({**scalars, "alpha": alpha}))
+        told = {**scalars_of(scalars), "alpha": Scalar(np.array([alpha]), "deg")}
+        return Sample(case, _both(case, folder), told)
 
 
 @dataclass(frozen=True)
