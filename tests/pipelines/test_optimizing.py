@@ -63,10 +63,10 @@ SEARCH = Search(
     "drag",
     ("lift = 0.4",),
     first=8,
-    budget=18,
+    budget=15,
     starts=6,
     small={"lift = 0.4": 2e-3},
-    descent=MultiStart(rounds=2, steps=15),
+    descent=MultiStart(rounds=2, steps=15, polished=1),
 )
 BEST = min(
     1.0 + (a - 0.3) ** 2 + 2.0 * (0.6 - a) ** 2 + 0.3 * np.sin(3.0 * a)
@@ -132,9 +132,9 @@ def test_the_command_on_sections(tmp_path, capsys):
         "family='naca4'",
     ]
     told += ["--subject", "cl = 0.5", "--subject", "thickness >= 0.12", "--small", "cl = 0.5=0.01"]
-    told += ["--range", "reynolds=1e6", "--first", "8", "--budget", "10", "--starts", "4", "--json"]
+    told += ["--range", "reynolds=1e6", "--first", "8", "--budget", "9", "--starts", "2", "--json"]
     assert run(told) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["solves"] <= 10
+    assert found["solves"] <= 9
     assert (out / "report.html").stat().st_size > 10_000
     assert (out / "model.fieldcast").exists()
