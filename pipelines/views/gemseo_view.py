@@ -15,6 +15,10 @@ class Design(Discipline):
     """See `as_gemseo`."""
 
     def __init__(self, objective: Objective) -> None:
+        """
+        Args:
+            objective: what is asked; GEMSEO warns of arguments that say nothing.
+        """
         super().__init__()
         self.objective, self.told = objective, remembered(objective)
         start, names = 0.5 * (objective.low + objective.high), objective.space.names
