@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fieldcast.pipelines.measures import measured
 from fieldcast.pipelines.optimize import Space
 from fieldcast.pipelines.optimize_report import lines, write_search
-from fieldcast.pipelines.optimizing import Search, measured, optimised
+from fieldcast.pipelines.optimizing import Search, optimised
 from fieldcast.solvers.neural_foil import NeuralFoil
 from fieldcast.solvers.solver import Range
 from fieldcast.solvers.xfoil import Xfoil

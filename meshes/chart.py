@@ -14,10 +14,12 @@ from .morphing import Morph, Morphing
 from .quality import Distortion, distortion, flipped_cells
 from .sample import Location
 from .topology import boundary, signed_measures
-from .transfer import Interpolant
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+    from .loop import CircleInterpolant
+    from .transfer import Interpolant
 
 NEGLIGIBLE = 0.25
 """A point counts as clamped when it lies further outside than this share of a boundary facet's
@@ -42,9 +44,9 @@ class Chart:
         return self.reference.moved(self.morph.points(self.reference))
 
     @cached_property
-    def interpolant(self) -> Interpolant:
+    def interpolant(self) -> Interpolant | CircleInterpolant:
         """Location of points in the common shape."""
-        return Interpolant(self.moved, self.morph.convex)
+        return self.morph.interpolant(self.moved)
 
     @cached_property
     def facet_size(self) -> float:
@@ -93,7 +95,7 @@ class Passage:
     @cached_property
     def inward(self) -> csr_array:
         """Values on the common mesh from those of the mesh's points."""
-        own = Interpolant(self.mesh.moved(self.points), self.chart.morph.convex)
+        own = self.chart.morph.interpolant(self.mesh.moved(self.points))
         common = self.chart.interpolant.corners
         # A walk to a point of the common mesh begins at a point of the mesh in a simplex there.
         start = np.full(len(self.chart.reference.points), -1, dtype=np.int32)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,6 +15,10 @@ from .mesh import Mesh
 from .plugins import plugin
 from .threads import side_by_side
 from .topology import Topology
+
+if TYPE_CHECKING:
+    from .loop import CircleInterpolant
+    from .transfer import Interpolant
 
 SHARED_EDGES = 0.6
 """Quadrilaterals cut along other diagonals share two thirds of their edges at least; meshes
@@ -36,6 +41,12 @@ class Morph(ABC):
         Raises:
             ValueError: the mesh does not belong to the family (other topology, other corners).
         """
+
+    def interpolant(self, moved: Mesh) -> Interpolant | CircleInterpolant:
+        """Location of points in a mesh that was moved to the common shape."""
+        from .transfer import Interpolant
+
+        return Interpolant(moved, self.convex)
 
 
 class Morphing(ABC):
@@ -138,6 +149,7 @@ def choose_morphing(meshes: Sequence[Mesh], names: Sequence[str]) -> tuple[Morph
     reasons = []
     for name, reason in (
         ("harmonic", "surfaces with one boundary and no hole"),
+        ("loop", "closed curves by shares of their length between nose and tail"),
         ("radial_basis", "plane meshes with holes, boundaries matched by arc length"),
         ("elastic", "boundaries matched by distance"),
     ):

@@ -226,7 +226,7 @@ def boundary_loops(mesh: Mesh) -> list[Int[np.ndarray, " point"]]:
             f"{max(len(bad), 1)} point(s), first {bad[:1].tolist()}; split the mesh there"
         )
     follow = np.searchsorted(starts, edges[np.argsort(edges[:, 0]), 1])
-    loops = [starts[ring] for ring in _cycles(follow)]
+    loops = [starts[ring] for ring in cycles(follow)]
     lengths = [
         np.linalg.norm(np.diff(mesh.points[np.append(r, r[0])], axis=0), axis=1).sum()
         for r in loops
@@ -234,7 +234,7 @@ def boundary_loops(mesh: Mesh) -> list[Int[np.ndarray, " point"]]:
     return [loops[i] for i in np.argsort(lengths)[::-1]]
 
 
-def _cycles(follow: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
+def cycles(follow: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
     """The cycles of a permutation, each from its least member, by pointer doubling (no walk)."""
     n = len(follow)
     least, jump = np.arange(n), follow.copy()

@@ -61,9 +61,10 @@ def optimize(
     page."""
     from .console import Bars
     from .designs import narrowed
+    from .measures import measured
     from .optimize import Space
     from .optimize_report import lines, write_search
-    from .optimizing import Search, measured, optimised
+    from .optimizing import Search, optimised
 
     out.mkdir(parents=True, exist_ok=True)
     check_writable(out / "report.html")

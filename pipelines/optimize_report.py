@@ -9,9 +9,10 @@ import numpy as np
 
 from fieldcast.meshes import Sample
 
-from .optimizing import LEVEL, Optimum, Search, agrees
+from .optimizing import Search
 from .page import html_table, image, write_page
 from .pictures import figure_of, png
+from .trials import LEVEL, Optimum, agrees
 
 SHOWN = 12
 """Designs in the table: the last ones."""

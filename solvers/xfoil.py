@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -27,9 +28,15 @@ _NO_TRAPS = "void _gfortran_set_fpe(int options) { (void)options; }\n"
 _STEP = 0.5
 """Angles are approached from 0 in steps of so much [deg], each from the one before."""
 _LIFT = 0.05
-"""And so is lift."""
+"""And so is lift, where it isn't found at once."""
+_ABOUT = (0.0, 0.1, 0.05, -0.05, 0.0, 0.005, 0.0)
+"""Ways from a lift and back to it: it is tried first without a way from 0, which may lead through
+flows that have no answer."""
+_BELOW = 0.2
+"""Pressure drag is drag less friction; below minus so much of the friction the answer is none."""
 _NUDGES = (0.1, 0.0, -0.1, 0.0)
 """And left and come back to [deg], which finds the answer where it has not converged."""
+_POLAR = "polar.txt"
 _TABLE = re.compile(r"^[\s-]*-{5,}[\s-]*$", re.MULTILINE)
 
 
@@ -48,10 +55,23 @@ class Panels(SectionSolver, Command):
 
     @abstractmethod
     def script(self, values: Mapping[str, float]) -> Sequence[str]:
-        """What XFOIL is told in its menu OPER.
+        """What XFOIL is told first in its menu OPER.
 
         Raises:
             ValueError: values that it cannot be asked for.
+        """
+
+    @abstractmethod
+    def approaches(self, values: Mapping[str, float]) -> Sequence[Sequence[str]]:
+        """Ways to the point that is asked for, which comes last, in the order they are tried."""
+
+    @abstractmethod
+    def answers(self, values: Mapping[str, float], folder: Path) -> Sequence[float]:
+        """The row of the point that is asked for: the angle, CL, CD, CDp, CM, and where flow turns
+        turbulent.
+
+        Raises:
+            SolverFailed: there is none.
         """
 
     def write(self, case: Case, folder: Path) -> None:
@@ -60,21 +80,25 @@ class Panels(SectionSolver, Command):
         (folder / "airfoil.dat").write_text("\n".join(["airfoil", *lines]) + "\n")
         (folder / "no_traps.c").write_text(_NO_TRAPS)
 
-    def steps(self, case: Case, folder: Path) -> Sequence[Step]:
+    def steps(self, case: Case, folder: Path) -> Iterator[Step]:
         values = parameter_values(self, case)
         panels = f"PPAR\nN {self.panels}\n\n\n"
-        said = [
-            f"PLOP\nG F\n\nLOAD airfoil.dat\n{panels}OPER",
-            *self.script(values),
-            "",
-            "QUIT",
-            "",
-        ]
         shim = folder / "no_traps.so"
-        return (
-            Step(("cc", "-shared", "-fPIC", "-o", shim.name, "no_traps.c")),
-            Step(("xfoil",), "\n".join(said), {"LD_PRELOAD": str(shim)}),
-        )
+        yield Step(("cc", "-shared", "-fPIC", "-o", shim.name, "no_traps.c"))
+        for way in self.approaches(values):
+            (folder / _POLAR).unlink(missing_ok=True)
+            said = [
+                f"PLOP\nG F\n\nLOAD airfoil.dat\n{panels}OPER",
+                *self.script(values),
+                *_accumulated(way),
+                "",
+                "QUIT",
+                "",
+            ]
+            yield Step(("xfoil",), "\n".join(said), {"LD_PRELOAD": str(shim)})
+            with suppress(SolverFailed, OSError):
+                self.answers(values, folder)
+                return
 
 
 @dataclass(frozen=True)
@@ -122,16 +146,17 @@ class Xfoil(Panels):
             f"MACH {values['mach']:.9g}",
             f"ITER {self.iterations}",
             f"VPAR\nN {values['n_crit']:.9g}\nXTR {self.trip[0]:.9g} {self.trip[1]:.9g}\n",
-            *_accumulated(self.approach(values)),
         ]
 
-    def approach(self, values: Mapping[str, float]) -> Sequence[str]:
-        """The points on the way to the one that is asked for, and that one, last."""
-        return _angles(values["alpha"])
+    def approaches(self, values: Mapping[str, float]) -> Sequence[Sequence[str]]:
+        return [_angles(values["alpha"])]
+
+    def answers(self, values: Mapping[str, float], folder: Path) -> Sequence[float]:
+        return _physical(_last(folder, 0, values["alpha"], f"{values['alpha']:g} deg"))
 
     def read(self, case: Case, folder: Path) -> Sample:
-        alpha = parameter_values(self, case)["alpha"]
-        _, cl, cd, _, cm, upper, lower = _last(folder, 0, alpha, f"{alpha:g} deg")[:7]
+        row = self.answers(parameter_values(self, case), folder)
+        _, cl, cd, _, cm, upper, lower = row[:7]
         scalars = {"cl": cl, "cd": cd, "cm": cm}
         scalars |= {"transition_upper": upper, "transition_lower": lower}
         return Sample(case, _both(case, folder), scalars_of(scalars))
@@ -155,16 +180,20 @@ class XfoilAtLift(Xfoil):
         asked = {"cl": 0.7, "reynolds": 1e6, "mach": 0.0, "n_crit": 9.0}
         return Case(naca_called("2412"), scalars_of(asked), name="naca2412")
 
-    def approach(self, values: Mapping[str, float]) -> Sequence[str]:
+    def approaches(self, values: Mapping[str, float]) -> Sequence[Sequence[str]]:
         lift = values["cl"]
         count = max(math.ceil(abs(lift) / _LIFT), 1)
         steps = [*(lift * k / count for k in range(1, count + 1))]
         nudged = [lift + nudge * _LIFT for nudge in _NUDGES]
-        return [f"CL {c:.6f}" for c in (*steps, *nudged)]
+        ways = [lift + off for off in _ABOUT], [*steps, *nudged]
+        return [[f"CL {c:.6f}" for c in way] for way in ways]
+
+    def answers(self, values: Mapping[str, float], folder: Path) -> Sequence[float]:
+        return _physical(_last(folder, 1, values["cl"], f"cl = {values['cl']:g}"))
 
     def read(self, case: Case, folder: Path) -> Sample:
-        lift = parameter_values(self, case)["cl"]
-        alpha, _, cd, _, cm, upper, lower = _last(folder, 1, lift, f"cl = {lift:g}")[:7]
+        row = self.answers(parameter_values(self, case), folder)
+        alpha, _, cd, _, cm, upper, lower = row[:7]
         scalars = {"cd": cd, "cm": cm, "transition_upper": upper, "transition_lower": lower}
         told = {**scalars_of(scalars), "alpha": Scalar(np.array([alpha]), "deg")}
         return Sample(case, _both(case, folder), told)
@@ -185,11 +214,16 @@ class InviscidXfoil(Panels):
     def script(self, values: Mapping[str, float]) -> Sequence[str]:
         if not 0 <= values["mach"] < 1:
             raise ValueError(f"expected a subsonic mach, got {values['mach']}")
-        return [f"MACH {values['mach']:.9g}", *_accumulated(_angles(values["alpha"]))]
+        return [f"MACH {values['mach']:.9g}"]
+
+    def approaches(self, values: Mapping[str, float]) -> Sequence[Sequence[str]]:
+        return [_angles(values["alpha"])]
+
+    def answers(self, values: Mapping[str, float], folder: Path) -> Sequence[float]:
+        return _last(folder, 0, values["alpha"], f"{values['alpha']:g} deg")
 
     def read(self, case: Case, folder: Path) -> Sample:
-        alpha = parameter_values(self, case)["alpha"]
-        _, cl, _, _, cm = _last(folder, 0, alpha, f"{alpha:g} deg")[:5]
+        _, cl, _, _, cm = self.answers(parameter_values(self, case), folder)[:5]
         share, _, cp = _surface(folder)
         return Sample(case, {"cp": _on_points(case, share, cp)}, scalars_of({"cl": cl, "cm": cm}))
 
@@ -219,7 +253,7 @@ def _angles(alpha: float) -> list[str]:
 def _accumulated(points: Sequence[str]) -> list[str]:
     """Points, and what is told of the last one."""
     told = ["CPWR cp.txt", "DUMP layer.txt", "PACC"]
-    return ["PACC\npolar.txt\n", *points, *told]
+    return [f"PACC\n{_POLAR}\n", *points, *told]
 
 
 def _unit(case: Case) -> tuple[Curve, float, Float[np.ndarray, " 2"]]:
@@ -229,10 +263,21 @@ def _unit(case: Case) -> tuple[Curve, float, Float[np.ndarray, " 2"]]:
     return curve, float(np.ptp(curve[:, 0])), nose
 
 
-def _last(folder: Path, column: int, wanted: float, point: str) -> Float[np.ndarray, " column"]:
-    """The angle, CL, CD, CDp, CM, and where flow turns turbulent, at the last point, which has the
-    `wanted` value in a column."""
-    text = (folder / "polar.txt").read_text()
+def _physical(row: Sequence[float]) -> Sequence[float]:
+    """A row whose drag is possible."""
+    cd, pressure = row[2], row[3]
+    if cd <= 0 or pressure < -_BELOW * (cd - pressure):
+        raise SolverFailed(
+            f"expected drag that is not less than friction, got {cd:g} with {cd - pressure:g} of "
+            "friction; other panels or more iterations",
+            "convergence",
+        )
+    return row
+
+
+def _last(folder: Path, column: int, wanted: float, point: str) -> list[float]:
+    """The row of the last point, which has the `wanted` value in a column."""
+    text = (folder / _POLAR).read_text()
     rows = [line.split() for line in _TABLE.split(text)[-1].splitlines() if line.strip()]
     if not rows or abs(float(rows[-1][column]) - wanted) > 1e-3:
         raise SolverFailed(
@@ -240,7 +285,7 @@ def _last(folder: Path, column: int, wanted: float, point: str) -> Float[np.ndar
             "angle or lift, more iterations, or other panels",
             "convergence",
         )
-    return np.array(rows[-1], dtype=float)
+    return [float(w) for w in rows[-1]]
 
 
 def _both(case: Case, folder: Path) -> dict[str, Field]:

@@ -12,6 +12,7 @@ from .deeponet import FNO, GINO, DeepONet, FusionDeepONet, Mionet, MultiTaskDeep
 from .derived import Derived, GradientOf, WallFlux
 from .ensemble import Ensemble
 from .field_networks import RingFNO, StencilNetwork
+from .forces import Stream, SurfaceForces
 from .gp import Training
 from .graph_options import (
     Contact,
@@ -43,6 +44,7 @@ from .priored import Priored
 from .red_noise import Autoregressive
 from .rollout import Rollout
 from .sensors import Sensors
+from .surface_features import SurfaceFeatures
 from .surrogate import Differentiable, Predictor, Pulled, Surrogate
 from .tendency import Tendency
 from .training import Descent
@@ -109,6 +111,9 @@ __all__ = [
     "Slices",
     "Split",
     "StencilNetwork",
+    "Stream",
+    "SurfaceFeatures",
+    "SurfaceForces",
     "Surrogate",
     "Temporal",
     "Tendency",

@@ -3,7 +3,8 @@ simulations would tell (Lakshminarayanan, Pritzel, Blundell 2017, arXiv:1612.014
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -101,6 +102,18 @@ class DeepEnsemblePredictor(Wrapped):
         every = [m.predict(cases, device=device) for m in (self.whole, *self.others)]
         # The spread is theirs alone where they tell none of their own.
         return every if all(m.std is None for m in every) else ()
+
+    def ways(self, cases: Cases, device: str | None = None) -> Iterator[Predictions]:
+        every = self.member_answers(cases, device)
+        if not every:
+            return
+        centre, share = averaged(every), math.sqrt(len(every) - 1)
+        for member in every:
+            mean = {
+                k: replace(f, values=f.values + (member.mean[k].values - f.values) / share)
+                for k, f in centre.mean.items()
+            }
+            yield replace(centre, mean=mean)
 
     def state(self) -> State:
         members = (self.whole, *self.others)

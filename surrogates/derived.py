@@ -3,14 +3,14 @@ are scored, calibrated and drawn like any."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
 
-from fieldcast.meshes import Case, Cases, Field, Mesh, Predictions, Sample, Samples, Scalar
+from fieldcast.meshes import Case, Cases, Field, Mesh, Predictions, Sample, Samples, Scalar, Trust
 from fieldcast.meshes.normals import facet_normals
 from fieldcast.meshes.packed import PackedEstimate, PackedField
 from fieldcast.meshes.topology import boundary
@@ -23,21 +23,33 @@ from .signature import Signature
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 from .wrapper import Wrapped, Wrapper
 
+APART = 3.0
+"""Joint standard deviations that twins may lie apart before an answer is doubted."""
 
-@dataclass(frozen=True)
-class Quantity:
-    """What follows from a `field`."""
 
-    field: str
+class Quantity(ABC):
+    """What follows from fields."""
 
     @property
     @abstractmethod
     def names(self) -> tuple[str, ...]:
         """Of the outputs."""
 
+    @property
     @abstractmethod
-    def of(self, case: Case, known: Field) -> tuple[dict[str, Field], dict[str, Scalar]]:
-        """Fields and scalars of a case whose field is `known`.
+    def needs(self) -> tuple[str, ...]:
+        """The fields that it follows from."""
+
+    @property
+    def twins(self) -> Mapping[str, str]:
+        """Scalars that are learnt from samples as well and should agree with those of `names`."""
+        return {}
+
+    @abstractmethod
+    def of(
+        self, case: Case, fields: Mapping[str, Field]
+    ) -> tuple[dict[str, Field], dict[str, Scalar]]:
+        """Fields and scalars of a case with these fields.
 
         Raises:
             ValueError: a case that it can't be told of.
@@ -46,16 +58,24 @@ class Quantity:
 
 @dataclass(frozen=True)
 class GradientOf(Quantity):
-    """The field "grad NAME", per metre: of each component the derivatives by all coordinates, by
-    least squares over the `neighbours` fewest steps away within the mesh."""
+    """The field "grad NAME", per metre, of a `field`: of each component the derivatives by all
+    coordinates, by least squares over the `neighbours` fewest steps away within the mesh."""
 
+    field: str
     neighbours: int = 12
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.field,)
 
     @property
     def names(self) -> tuple[str, ...]:
         return (f"grad {self.field}",)
 
-    def of(self, case: Case, known: Field) -> tuple[dict[str, Field], dict[str, Scalar]]:
+    def of(
+        self, case: Case, fields: Mapping[str, Field]
+    ) -> tuple[dict[str, Field], dict[str, Scalar]]:
+        known = fields[self.field]
         found = np.stack([gradient(case.mesh, known, u, self.neighbours) for u in known.values])
         unit = f"({known.unit})/m" if known.unit else ""
         flat = np.moveaxis(found, 2, 3).reshape(*found.shape[:2], -1)
@@ -70,6 +90,7 @@ class WallFlux(Quantity):
     tells the value there, by the difference to the nearest point or cell, else by the gradient
     there."""
 
+    field: str
     region: str = "wall"
     conductivity: str = ""
     at_wall: str = ""
@@ -79,7 +100,14 @@ class WallFlux(Quantity):
     def names(self) -> tuple[str, ...]:
         return f"{self.field} flux", f"{self.field} peak flux"
 
-    def of(self, case: Case, known: Field) -> tuple[dict[str, Field], dict[str, Scalar]]:
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.field,)
+
+    def of(
+        self, case: Case, fields: Mapping[str, Field]
+    ) -> tuple[dict[str, Field], dict[str, Scalar]]:
+        known = fields[self.field]
         if known.values.shape[2] != 1:
             raise ValueError(
                 f"flux of {self.field!r}: expected a scalar field, got "
@@ -91,7 +119,7 @@ class WallFlux(Quantity):
                 f"case {case.label}: expected the parameters {absent}, got "
                 f"{sorted(case.parameters)}"
             )
-        facets, normal, size = _facets(case, self.region)
+        facets, normal, size = region_facets(case, self.region)
         middle = case.mesh.points[facets].mean(axis=1)
         nearest, height = self._nearest(case.mesh, known, middle, normal)
         scale = float(case.parameters[self.conductivity].value[0]) if self.conductivity else 1.0
@@ -138,7 +166,7 @@ def gradient(
     return double.gradient(torch.as_tensor(np.array(values, dtype=float))).numpy()
 
 
-def _facets(case: Case, region: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def region_facets(case: Case, region: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The boundary facets of a region, unit normals into the mesh, and their sizes."""
     mesh = case.mesh
     faces = boundary(mesh) if mesh.cell_dim == mesh.dim else np.empty((0, mesh.dim), dtype=int)
@@ -177,12 +205,13 @@ class Derived(Wrapper):
     def _with(self, sample: Sample) -> Sample:
         fields, scalars = dict(sample.fields), dict(sample.scalars)
         for q in self.quantities:
-            if q.field not in sample.fields:
+            absent = sorted(set(q.needs) - set(sample.fields))
+            if absent:
                 raise ValueError(
-                    f"sample {sample.case.label}: expected the field {q.field!r}, got "
+                    f"sample {sample.case.label}: expected the fields {absent}, got "
                     f"{sorted(sample.fields)}"
                 )
-            more = q.of(sample.case, sample.fields[q.field])
+            more = q.of(sample.case, sample.fields)
             fields, scalars = {**fields, **more[0]}, {**scalars, **more[1]}
         return replace(sample, fields=fields, scalars=scalars)
 
@@ -211,13 +240,20 @@ class Derived(Wrapper):
             )
         held = None if validation is None else [self._without(s) for s in validation]
         whole = self.inner.fit(plain, validation=held, seed=seed, progress=progress)
-        return DerivedPredictor(self, signature, whole.card, whole)
+        twins = tuple(
+            Twin.of(samples, name, other)
+            for q in self.quantities
+            for name, other in q.twins.items()
+            if other in signature.scalars
+        )
+        return DerivedPredictor(self, signature, whole.card, whole, twins)
 
     def restore(self, signature: Signature, card: Card, state: State) -> DerivedPredictor:
         parts = state.parts()
         own = Signature.from_json(parts["signature"].values)
         whole = self.inner.restore(own, card, parts["whole"])
-        return DerivedPredictor(self, signature, card, whole)
+        kept = parts["twins"].values["twins"] if "twins" in parts else []
+        return DerivedPredictor(self, signature, card, whole, tuple(Twin(*row) for row in kept))
 
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
         return self.inner.estimate([self._without(s) for s in samples])
@@ -227,39 +263,119 @@ class Derived(Wrapper):
         return cls(NearestCase())
 
 
+@dataclass(frozen=True)
+class Twin:
+    """Two scalars that tell the same: `name`, which follows from fields, and `other`, which is
+    learnt. In the training set the first was `shift` above the second, give or take `spread`."""
+
+    name: str
+    other: str
+    shift: float
+    spread: float
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], name: str, other: str) -> Twin:
+        """From a training set."""
+        gaps = np.array([s.scalars[name].value - s.scalars[other].value for s in samples])
+        return cls(name, other, float(gaps.mean()), float(gaps.std(ddof=1)))
+
+    def apart(self, scalars: Mapping[str, PackedEstimate]) -> Float[np.ndarray, " case"] | None:
+        """How far they are apart at most, in standard deviations of their difference as if their
+        errors had nothing in common; None where a deviation is not known."""
+        one, two = scalars[self.name], scalars[self.other]
+        if one.std is None or two.std is None:
+            return None
+        joint = np.sqrt(one.std**2 + two.std**2 + self.spread**2)
+        gap = np.abs(one.mean - two.mean - self.shift)
+        found: np.ndarray = (gap / np.maximum(joint, 1e-300)).max(axis=1)
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class DerivedPredictor(Wrapped):
-    """`whole` answers."""
+    """`whole` answers. Standard deviations are of first order in those of fields. Where `twins`
+    disagree the answer is not trusted."""
+
+    twins: tuple[Twin, ...] = ()
 
     def answer(self, cases: Cases, device: str | None) -> Predictions:
         found = self.whole.answer(cases, device)
+        fields, numbers = self._derived(cases, found)
+        square = {k: np.zeros_like(s.value) for k, s in numbers.items()}
+        count = 0
+        for moved in self.whole.ways(cases, device):
+            count += 1
+            _, off = self._derived(cases, moved)
+            for k, s in off.items():
+                square[k] += (s.value - numbers[k].value) ** 2
+        told = {
+            k: PackedEstimate(s.value, np.sqrt(square[k]) if count else None, s.unit)
+            for k, s in numbers.items()
+        }
+        mean, every = {**found.mean, **fields}, {**found.scalars, **told}
+        return replace(
+            found,
+            mean={k: mean[k] for k in self.signature.fields},
+            scalars={k: every[k] for k in self.signature.scalars},
+            trust=self._judged(found.trust, every),
+        )
+
+    def _derived(
+        self, cases: Cases, found: Predictions
+    ) -> tuple[dict[str, PackedField], dict[str, _Rows]]:
+        """Fields and scalars of all cases."""
         recipe = self.recipe
-        if not isinstance(recipe, Derived):
-            raise TypeError(f"expected a Derived, got {type(recipe).__name__}")
+        assert isinstance(recipe, Derived)
         fields: dict[str, list[Field]] = {}
         scalars: dict[str, list[Scalar]] = {}
         for i in range(len(cases)):
+            known = {k: f.at(i) for k, f in found.mean.items()}
             for q in recipe.quantities:
-                more = q.of(cases[i], found.mean[q.field].at(i))
+                more = q.of(cases[i], known)
                 for name, value in more[0].items():
                     fields.setdefault(name, []).append(value)
                 for name, told in more[1].items():
                     scalars.setdefault(name, []).append(told)
-        mean = {**found.mean, **{k: _packed(parts, cases) for k, parts in fields.items()}}
-        told_of = {
-            k: PackedEstimate(np.stack([s.value for s in parts]), None, parts[0].unit)
+        rows = {
+            k: _Rows(np.stack([s.value for s in parts]), parts[0].unit)
             for k, parts in scalars.items()
         }
-        ordered = {k: mean[k] for k in self.signature.fields}
-        every = {**found.scalars, **told_of}
-        return replace(found, mean=ordered, scalars={k: every[k] for k in self.signature.scalars})
+        return {k: _packed(parts, cases) for k, parts in fields.items()}, rows
+
+    def _judged(
+        self, trust: Sequence[Trust], scalars: Mapping[str, PackedEstimate]
+    ) -> Sequence[Trust]:
+        """A warning where twins lie too far apart."""
+        judged = list(trust)
+        for twin in self.twins:
+            apart = twin.apart(scalars)
+            if apart is None or not judged:
+                continue
+            for i in np.flatnonzero(apart > APART).tolist():
+                if judged[i].status == "ok":
+                    reason = (
+                        f"{twin.name!r} and {twin.other!r} lie {apart[i]:.1f} joint standard "
+                        "deviations apart"
+                    )
+                    judged[i] = replace(judged[i], status="warn", reason=reason)
+        return judged
 
     def state(self) -> State:
         own = State({}, self.whole.signature.to_json())
-        return State.nested({"whole": self.whole.state(), "signature": own})
+        rows = [[t.name, t.other, t.shift, t.spread] for t in self.twins]
+        twins = State({}, {"twins": rows})
+        return State.nested({"whole": self.whole.state(), "signature": own, "twins": twins})
 
     def baselines(self) -> Mapping[str, Predictor]:
         return {name: replace(self, whole=p) for name, p in self.whole.baselines().items()}
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """One scalar of all cases."""
+
+    value: Float[np.ndarray, "case time"]
+    unit: str
 
 
 def _packed(parts: Sequence[Field], cases: Cases) -> PackedField:

@@ -17,6 +17,9 @@ from .surrogate import Progress, quiet
 Rows = Float[np.ndarray, "row number"]
 GROWTH, LARGEST = 4.0, 1e8
 """Of the penalty after each round that left a constraint more than half as wrong as before."""
+DIFFERENCE, SOFT = 0.01, 0.01
+"""Steps of finite differences in the unit cube; what is small of constraints beside the goal's
+size."""
 LATE, SLOW = 0.5, 0.02
 """Steps shrink over the last share of each round to so much."""
 
@@ -182,6 +185,53 @@ def polished(program: Program, start: Float[np.ndarray, " number"]) -> Float[np.
     ).x
     inside: np.ndarray = low + width * np.clip(np.where(np.isfinite(end), end, z), 0.0, 1.0)
     return inside
+
+
+@runtime_checkable
+class BlackBox(Protocol):
+    """Values at a place of the unit cube, without slopes."""
+
+    def __call__(self, z: Float[np.ndarray, " number"]) -> Float[np.ndarray, " value"] | None:
+        """The goal, then equalities, then inequalities in units of what is small of them; None
+        where nothing can be told."""
+
+    @property
+    def equals(self) -> int:
+        """How many values after the goal are to be 0."""
+
+
+def polished_by_differences(box: BlackBox, start: Float[np.ndarray, " number"]) -> None:
+    """SLSQP by finite differences from a place of the unit cube; the box remembers what it saw. A
+    place of which nothing can be told is as bad as the worst before."""
+    from scipy.optimize import minimize
+
+    first = box(start)
+    if first is None:
+        return
+    size = max(abs(float(first[0])), 1e-300)
+    worst = first.copy()
+
+    def told(z: np.ndarray) -> np.ndarray:
+        values = box(z)
+        if values is None:
+            return worst
+        worst[0] = max(worst[0], values[0])
+        return values
+
+    split = 1 + box.equals
+    parts = (("eq", slice(1, split)), ("ineq", slice(split, None)))
+    minimize(
+        lambda z: float(told(z)[0]) / size,
+        start,
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * len(start),
+        constraints=[
+            {"type": kind, "fun": lambda z, part=part: SOFT * told(z)[part]}
+            for kind, part in parts
+            if len(first[part])
+        ],
+        options={"eps": DIFFERENCE, "maxiter": 60, "ftol": 1e-6},
+    )
 
 
 def _scaled(

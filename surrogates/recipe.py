@@ -25,6 +25,7 @@ from .closure_ppo import Ppo
 from .closure_runs import Protocol
 from .conservation_update import NetFlux, Total
 from .derived import GradientOf, WallFlux
+from .forces import Stream, SurfaceForces
 from .gp import Training
 from .graph_options import GROUPS
 from .history import HistoryOperator
@@ -81,6 +82,8 @@ _PLAIN = {
     "net_flux": NetFlux,
     "gradient_of": GradientOf,
     "wall_flux": WallFlux,
+    "surface_forces": SurfaceForces,
+    "stream": Stream,
     "total": Total,
     **GROUPS,
 }

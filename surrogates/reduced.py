@@ -6,7 +6,7 @@ What differs between MMGP and the baselines is the regression alone.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -300,6 +300,21 @@ class ReducedPredictor(Differentiable):
             self.guard.judge(Place(raw, inputs.residuals, clamped)),
             Normal(self._logarithmic()),
         )
+
+    def ways(self, cases: Cases, device: str | None = None) -> Iterator[Predictions]:
+        passages = self.embedding.passages(cases)
+        raw = self.features.raw(cases, self.embedding.inputs(cases, passages).columns)
+        x = torch.as_tensor(self.features.standardised(raw))
+        with torch.no_grad():
+            answers = {k: _on_cpu(r(x)) for k, r in self.model.fields.items()}
+        if any(a.epistemic is None for a in answers.values() if a.mean.shape[1]):
+            return
+        centre, _, _ = self._decoded(cases, passages, answers)
+        for name, answer in answers.items():
+            for step in answer.steps():
+                moved = replace(answer, mean=answer.mean + step)
+                fields, _, _ = self._decoded(cases, passages, {**answers, name: moved})
+                yield Predictions(cases, {**centre, name: fields[name]})
 
     def inputs(self, cases: Sequence[Case]) -> np.ndarray:
         checked = Cases.pack([self.signature.checked(case) for case in cases])

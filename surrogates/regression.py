@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,6 +28,20 @@ class Answer:
     epistemic: Tensor | None = None
     noise: Tensor | None = None
     deviations: Tensor | None = None
+
+    def steps(self) -> Iterator[Tensor]:
+        """Independent ways (case, output) in which the mean may be wrong, each as far as one
+        standard deviation."""
+        assert self.epistemic is not None
+        assert self.noise is not None
+        alone = self.epistemic + self.noise
+        if self.deviations is not None:
+            yield from self.deviations
+            alone = self.noise
+        for k in range(alone.shape[1]):
+            step = torch.zeros_like(alone)
+            step[:, k] = alone[:, k].sqrt()
+            yield step
 
 
 class Regression(ABC):

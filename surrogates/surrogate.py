@@ -257,6 +257,12 @@ class Predictor(ABC):
         the standard deviation that `predict` tells; none of what is no such ensemble."""
         return ()
 
+    def ways(self, cases: Cases, device: str | None = None) -> Iterator[Predictions]:
+        """Answers with fields that lie one standard deviation away in one independent way after
+        another: of what follows from fields, the squares of its changes add up to its variance, to
+        first order. None where fields' spread, or how it hangs together, is not known."""
+        return iter(())
+
     def baselines(self) -> Mapping[str, Predictor]:
         """Trivial predictors made from what this one was fitted to, by name, to be scored beside
         it; none where it keeps no training data."""

@@ -234,6 +234,18 @@ def boxes(n: int, count: int = 3) -> Sequence[Mesh]:
     ]
 
 
+def loops(n: int, count: int = 4) -> Sequence[Mesh]:
+    """Closed curves in the plane, thinner and thinner, of several numbers of points."""
+    found = []
+    for i in range(count):
+        m = 4 * n + i
+        angle = 2 * np.pi * (np.arange(m) + 0.3 * i) / m
+        points = np.stack([np.cos(angle), (0.5 - 0.05 * i) * np.sin(angle)], axis=1)
+        lines = np.stack([np.arange(m), (np.arange(m) + 1) % m], axis=1)
+        found.append(Mesh(points, {"line": lines[:, ::-1].copy() if i % 2 else lines}))
+    return found
+
+
 def rods(n: int, count: int = 3) -> Sequence[Mesh]:
     """Lines, in one dimension, of several numbers of points."""
     found = []

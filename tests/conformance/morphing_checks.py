@@ -14,7 +14,7 @@ from fieldcast.meshes.morphing import Morphing
 from fieldcast.meshes.quality import distortion
 from fieldcast.surrogates.recipe import recipe_from_json, recipe_to_json
 
-from .families import boxes, numbered_squares, rings, rods, squares
+from .families import boxes, loops, numbered_squares, rings, rods, squares
 from .refusals import refusal
 
 FAMILIES: dict[str, Callable[[int], Sequence[Mesh]]] = {
@@ -23,8 +23,9 @@ FAMILIES: dict[str, Callable[[int], Sequence[Mesh]]] = {
     "rings": rings,
     "boxes": boxes,
     "rods": rods,
+    "loops": loops,
 }
-COARSE = {"numbered squares": 8, "squares": 8, "rings": 4, "boxes": 5, "rods": 8}
+COARSE = {"numbered squares": 8, "squares": 8, "rings": 4, "boxes": 5, "rods": 8, "loops": 12}
 
 
 @lru_cache(maxsize=32)
@@ -81,6 +82,7 @@ def check_wrong_mesh_is_refused(morphing: type[Morphing]) -> None:
         "rings": "squares",
         "boxes": "squares",
         "rods": "squares",
+        "loops": "rods",
     }
     for name in served(morphing):
         morph = morphing().to(meshes(name)[0])

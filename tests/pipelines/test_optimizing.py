@@ -14,9 +14,10 @@ import pytest
 from fieldcast.conformance.families import square
 from fieldcast.meshes import Case, Sample, Scalar
 from fieldcast.pipelines.cli import main
+from fieldcast.pipelines.measures import area, thickness
 from fieldcast.pipelines.optimize import Space
 from fieldcast.pipelines.optimize_report import lines, write_search
-from fieldcast.pipelines.optimizing import HISTORY, Search, area, optimised, thickness
+from fieldcast.pipelines.optimizing import HISTORY, Search, optimised
 from fieldcast.solvers import Solver, SolverFailed
 from fieldcast.solvers.airfoils import class_shapes, naca
 from fieldcast.solvers.solver import Range

@@ -90,7 +90,7 @@ def test_they_are_calibrated_like_any_output():
 def test_quantities_that_nothing_is_known_of_are_refused():
     sample = layer(1.0)
     for quantity, said in (
-        (GradientOf("U"), r"expected the field 'U', got \['T'\]"),
+        (GradientOf("U"), r"expected the fields \['U'\], got \['T'\]"),
         (WallFlux("T", "floor"), r"facets of the region 'floor', got regions \['wall'\]"),
         (WallFlux("T", "wall", "lambda"), r"expected the parameters \['lambda'\]"),
     ):

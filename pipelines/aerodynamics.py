@@ -1,0 +1,471 @@
+"""Surrogates in an aerodynamicist's terms: pressure coefficients, forces integrated and learnt,
+shocks, boundary layers, polars and sensitivities, beside baselines and experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from fieldcast.meshes import Case, Field, Mesh, Prediction, Predictions, Sample, Scalar
+from fieldcast.meshes.prediction import Estimate, Values
+from fieldcast.meshes.topology import boundary, boundary_loops
+from fieldcast.surrogates import Derived, SurfaceForces
+from fieldcast.surrogates.derived import DerivedPredictor, Twin
+from fieldcast.surrogates.scores import spearman
+from fieldcast.surrogates.surrogate import Differentiable, Predictor, Progress, Surrogate, quiet
+from fieldcast.surrogates.wrapper import Wrapped
+
+MODEL = "model"
+LEVEL = 0.95
+GAMMA = 1.4
+LAYER = 0.02
+"""The boundary layer is looked at to this height, in chords, where nothing else is said."""
+STEEP = 3.0
+"""A shock is the steepest rise of pressure behind supersonic flow, by so many times the range of cp
+per chord at least."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What fields mean: `forces` names pressure, friction, the wall's region and the oncoming flow;
+    `mach` the parameter that tells where flow turns supersonic ("": shocks are not looked for);
+    `layer` the height of the boundary layer in chords."""
+
+    forces: SurfaceForces = field(default_factory=SurfaceForces)
+    mach: str = ""
+    layer: float = LAYER
+
+    def recipe(self, inner: Surrogate) -> Derived:
+        """A surrogate that integrates what it predicts."""
+        return Derived(inner, (self.forces,))
+
+
+@dataclass(frozen=True)
+class Term:
+    """One line of a comparison: mean `errors` by predictor ("model" first), relative where there is
+    no `unit` to them, and of the model the rank correlation and the share of cases whose truth lies
+    within the 95 % interval (None: not known)."""
+
+    name: str
+    errors: Mapping[str, float]
+    relative: bool
+    spearman: float | None = None
+    coverage: float | None = None
+
+    @property
+    def lost(self) -> str:
+        """The baseline that is better; empty where none is."""
+        others = {k: e for k, e in self.errors.items() if k != MODEL}
+        best = min(others, key=lambda k: others[k], default="")
+        return best if best and others[best] < self.errors[MODEL] else ""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of a scalar that is integrated and learnt: the share of cases in which both agree within
+    their joint 95 % interval, and the gaps and half widths of that (case,)."""
+
+    name: str
+    other: str
+    gaps: Float[np.ndarray, " case"]
+    widths: Float[np.ndarray, " case"]
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return float((self.gaps <= self.widths).mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A predictor on solved cases: `terms`, `agreements`, and its answers."""
+
+    terms: tuple[Term, ...]
+    agreements: tuple[Agreement, ...]
+    samples: Sequence[Sample]
+    predictions: Predictions
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        terms = {
+            t.name: {
+                "errors": dict(t.errors),
+                "relative": t.relative,
+                "spearman": t.spearman,
+                "coverage": t.coverage,
+                "lost_to": t.lost,
+            }
+            for t in self.terms
+        }
+        shares = {f"{a.name} / {a.other}": a.share for a in self.agreements}
+        return {"cases": len(self.samples), "terms": terms, "agreement": shares}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        width = max(len(t.name) for t in self.terms)
+        names = list(self.terms[0].errors)
+        head = f"{'mean error':{width}}  " + "  ".join(f"{n:>12}" for n in names)
+        rows = [f"{head}  rank corr.  in 95 %"]
+        for t in self.terms:
+            errors = "  ".join(
+                f"{e:>11.2%} " if t.relative else f"{e:>12.4g}" for e in t.errors.values()
+            )
+            rank = "" if t.spearman is None else f"{t.spearman:.3f}"
+            inside = "" if t.coverage is None else f"{t.coverage:.0%}"
+            worse = f"  worse than the {t.lost}" if t.lost else ""
+            rows.append(f"{t.name:{width}}  {errors}  {rank:>10}  {inside:>7}{worse}")
+        for a in self.agreements:
+            rows.append(
+                f"{a.name} and {a.other} agree within their joint 95 % interval in {a.share:.0%}"
+            )
+        return rows
+
+
+def compare(
+    predictor: Predictor, samples: Sequence[Sample], flow: Flow, progress: Progress = quiet
+) -> Comparison:
+    """A predictor beside its baselines, on solved cases that it has not seen.
+
+    Raises:
+        ValueError: samples without what is predicted.
+    """
+    cases = [s.case for s in samples]
+    models = {MODEL: predictor, **predictor.baselines()}
+    truth = [_Seen(flow, s.case, s.fields, s.scalars) for s in samples]
+    found: dict[str, list[_Seen]] = {}
+    own: Predictions | None = None
+    for k, (name, model) in enumerate(models.items()):
+        answers = model.predict(cases)
+        own = own or answers
+        found[name] = [_Seen(flow, p.case, p.mean, _scalars(p)) for p in answers]
+        progress("evaluate", k + 1, len(models))
+    assert own is not None
+    bounds = _bounds(own)
+    terms = [
+        *_field_terms(truth, found),
+        *_scalar_terms(predictor, truth, found, bounds),
+        *_shocks(truth, found),
+    ]
+    return Comparison(tuple(terms), tuple(_agreements(predictor, own, bounds)), samples, own)
+
+
+def _scalars(p: Prediction) -> dict[str, Scalar]:
+    return {k: Scalar(e.mean, e.unit) for k, e in p.scalars.items()}
+
+
+def _bounds(predictions: Sequence[Prediction]) -> list[tuple[Values, Values]]:
+    """Intervals of cases; none where the level can't be had."""
+    try:
+        return [p.interval(LEVEL) for p in predictions]
+    except ValueError:
+        return []
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A case with fields and scalars, true or predicted."""
+
+    flow: Flow
+    case: Case
+    fields: Mapping[str, Field]
+    scalars: Mapping[str, Scalar]
+
+    def parts(self, name: str) -> dict[str, np.ndarray]:
+        """The values of a field by where they are: all of them, and around a body at the wall, in
+        the boundary layer and outside."""
+        known = self.fields[name]
+        values = known.values
+        if name == self.flow.forces.pressure:
+            values = values / self.flow.forces.stream.pressure(self.case)
+        found = {"": values}
+        mesh = self.case.mesh_of(known.part)
+        wall = wall_facets(mesh, self.flow.forces.region)
+        if known.on == "point" and len(wall):
+            height = _height(mesh, wall)
+            chord = float(np.ptp(mesh.points[np.unique(wall), 0]))
+            at_wall, low = height <= 1e-9 * chord, height <= self.flow.layer * chord
+            rows = {" at the wall": at_wall, " in the layer": low & ~at_wall, " outside": ~low}
+            found |= {k: values[:, mask] for k, mask in rows.items() if mask.any()}
+        return found
+
+    @cached_property
+    def shock(self) -> float:
+        """Where it is [chord]; nan where there is none."""
+        flow = self.flow
+        if not flow.mach or flow.forces.pressure not in self.fields:
+            return float("nan")
+        known = self.fields[flow.forces.pressure]
+        mesh = self.case.mesh_of(known.part)
+        if mesh.dim != 2 or mesh.cell_dim != 1 or known.on != "point":
+            return float("nan")
+        cp = known.values[0, :, 0] / flow.forces.stream.pressure(self.case)
+        return shock_position(mesh, cp, float(self.case.parameters[flow.mach]))
+
+
+def wall_facets(mesh: Mesh, region: str = "") -> np.ndarray:
+    """Boundary facets of a region of a mesh that fills its space; in the plane, without a region,
+    of all boundaries but the outer one. None of curves and surfaces."""
+    if mesh.cell_dim != mesh.dim or mesh.dim < 2:
+        return np.empty((0, mesh.dim), dtype=int)
+    faces = boundary(mesh)
+    if region:
+        return faces[np.isin(faces, mesh.regions.get(region, np.empty(0))).all(axis=1)]
+    if mesh.dim > 2:
+        return np.empty((0, mesh.dim), dtype=int)
+    loops = boundary_loops(mesh)[1:]
+    inner = np.concatenate(loops) if loops else np.empty(0, dtype=int)
+    return faces[np.isin(faces, inner).all(axis=1)]
+
+
+def _height(mesh: Mesh, wall: np.ndarray) -> Float[np.ndarray, " point"]:
+    """Distance from the wall [m]."""
+    from fieldcast.meshes.transfer import closest_on_facets
+
+    found: np.ndarray = closest_on_facets(mesh.points, wall, mesh.points)[2]
+    return found
+
+
+def critical_pressure(mach: float) -> float:
+    """cp where flow is sonic: 2 / (g M^2) ((1 + (g - 1) / 2 M^2) / ((g + 1) / 2))^(g / (g - 1)) -
+    2 / (g M^2) (Anderson, Fundamentals of Aerodynamics, 11.6)."""
+    ratio = (1.0 + 0.5 * (GAMMA - 1.0) * mach**2) / (0.5 * (GAMMA + 1.0))
+    return float(2.0 / (GAMMA * mach**2) * (ratio ** (GAMMA / (GAMMA - 1.0)) - 1.0))
+
+
+def shock_position(mesh: Mesh, cp: Float[np.ndarray, " point"], mach: float) -> float:
+    """x / chord of the shock on the upper side of an airfoil's curve: the steepest rise of pressure
+    behind supersonic flow; nan where there is none."""
+    if mach <= 0:
+        return float("nan")
+    x, y = mesh.points.T
+    nose, tail = int(x.argmin()), int(x.argmax())
+    share = (x - x[nose]) / (x[tail] - x[nose])
+    upper = y - (y[nose] + share * (y[tail] - y[nose])) > 0
+    order = np.flatnonzero(upper)[np.argsort(share[upper])]
+    at, values = share[order], cp[order]
+    at, kept = np.unique(at, return_index=True)
+    values = values[kept]
+    if len(at) < 5:
+        return float("nan")
+    rise = np.diff(values) / np.diff(at)
+    ahead = np.minimum.accumulate(values)[:-1] < critical_pressure(mach)
+    inside = ahead & (at[:-1] > 0.02) & (at[1:] < 0.98)
+    if not inside.any() or rise[inside].max() < STEEP * float(np.ptp(values)):
+        return float("nan")
+    k = int(np.flatnonzero(inside)[rise[inside].argmax()])
+    return float(0.5 * (at[k] + at[k + 1]))
+
+
+def _field_terms(truth: Sequence[_Seen], found: Mapping[str, Sequence[_Seen]]) -> list[Term]:
+    """Relative L2 errors, meant over cases."""
+    terms = []
+    for name in found[MODEL][0].fields:
+        real = [t.parts(name) for t in truth]
+        said = {k: [s.parts(name) for s in seen] for k, seen in found.items()}
+        label = "cp" if name == truth[0].flow.forces.pressure else name
+        for part in real[0]:
+            errors = {k: _relative(real, rows, part) for k, rows in said.items()}
+            terms.append(Term(f"{label}{part}", errors, True))
+    return terms
+
+
+def _relative(
+    truth: Sequence[Mapping[str, np.ndarray]], found: Sequence[Mapping[str, np.ndarray]], part: str
+) -> float:
+    errors = [
+        float(np.linalg.norm(t[part] - f[part]) / max(float(np.linalg.norm(t[part])), 1e-300))
+        for t, f in zip(truth, found, strict=True)
+        if part in t
+    ]
+    return float(np.mean(errors))
+
+
+def _scalar_terms(
+    predictor: Predictor,
+    truth: Sequence[_Seen],
+    found: Mapping[str, Sequence[_Seen]],
+    bounds: Sequence[tuple[Values, Values]],
+) -> list[Term]:
+    """Mean absolute errors."""
+    terms = []
+    for name in predictor.signature.scalars:
+        if name not in truth[0].scalars:
+            raise ValueError(
+                f"case {truth[0].case.label}: expected the output {name!r} to compare with, got "
+                f"{sorted(truth[0].scalars)}"
+            )
+        real = np.array([t.scalars[name].value for t in truth])
+        said = {k: np.array([s.scalars[name].value for s in seen]) for k, seen in found.items()}
+        errors = {k: float(np.abs(v - real).mean()) for k, v in said.items()}
+        covered = None
+        if bounds and all(name in low.scalars for low, _ in bounds):
+            inside = [
+                bool(((low.scalars[name].value <= t) & (t <= high.scalars[name].value)).all())
+                for t, (low, high) in zip(real, bounds, strict=True)
+            ]
+            covered = float(np.mean(inside))
+        rank = spearman(real.mean(axis=1), said[MODEL].mean(axis=1))
+        terms.append(Term(name, errors, False, rank, covered))
+    return terms
+
+
+def _shocks(truth: Sequence[_Seen], found: Mapping[str, Sequence[_Seen]]) -> list[Term]:
+    """Of the cases that have one; a shock that is not predicted counts as a whole chord."""
+    real = np.array([t.shock for t in truth])
+    has = np.isfinite(real)
+    if not has.any():
+        return []
+    said = {k: np.array([s.shock for s in seen]) for k, seen in found.items()}
+    errors = {
+        k: float(np.where(np.isfinite(v), np.abs(v - real), 1.0)[has].mean())
+        for k, v in said.items()
+    }
+    return [Term("shock position [chord]", errors, False)]
+
+
+def twins_of(predictor: Predictor) -> tuple[Twin, ...]:
+    """Scalars that are integrated and learnt; of wrappers those of what is inside."""
+    for at in _layers(predictor):
+        if isinstance(at, DerivedPredictor):
+            return at.twins
+    return ()
+
+
+def _layers(predictor: Predictor) -> Iterator[Predictor]:
+    """A predictor, what is inside, and so on."""
+    yield predictor
+    while isinstance(predictor, Wrapped):
+        predictor = predictor.whole
+        yield predictor
+
+
+def _agreements(
+    predictor: Predictor,
+    predictions: Sequence[Prediction],
+    bounds: Sequence[tuple[Values, Values]],
+) -> list[Agreement]:
+    """By half widths of both intervals and what the two differed by in training."""
+    found = []
+    for twin in twins_of(predictor):
+        pair = twin.name, twin.other
+        if not bounds or any(k not in low.scalars for k in pair for low, _ in bounds):
+            continue
+        one, two = (np.array([float(p.scalars[k].mean[0]) for p in predictions]) for k in pair)
+        half = [
+            np.array(
+                [0.5 * float((h.scalars[k].value - lo.scalars[k].value)[0]) for lo, h in bounds]
+            )
+            for k in pair
+        ]
+        width = np.sqrt(half[0] ** 2 + half[1] ** 2 + (1.96 * twin.spread) ** 2)
+        found.append(Agreement(*pair, np.abs(one - two - twin.shift), width))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Polar:
+    """Scalars along one parameter of a case: `values` of it, means and standard deviations (None:
+    not known) by name, and how far each answer is trusted."""
+
+    name: str
+    values: Float[np.ndarray, " point"]
+    mean: Mapping[str, Float[np.ndarray, " point"]]
+    std: Mapping[str, Float[np.ndarray, " point"] | None]
+    trust: tuple[str, ...]
+
+
+def polar(predictor: Predictor, case: Case, name: str, values: Sequence[float]) -> Polar:
+    """A case at values of the parameter `name`, in one batch.
+
+    Raises:
+        ValueError: a parameter that the case doesn't have.
+    """
+    answers = predictor.predict([case.with_parameters(**{name: float(v)}) for v in values])
+    names = list(answers[0].scalars)
+    every = {k: [p.scalars[k] for p in answers] for k in names}
+    return Polar(
+        name,
+        np.asarray(values, dtype=float),
+        {k: np.array([float(e.mean[0]) for e in rows]) for k, rows in every.items()},
+        {k: _stds(rows) for k, rows in every.items()},
+        tuple(p.trust.status for p in answers),
+    )
+
+
+def _stds(rows: Sequence[Estimate]) -> np.ndarray | None:
+    if any(e.std is None for e in rows):
+        return None
+    return np.array([float(np.asarray(e.std)[0]) for e in rows])
+
+
+def sensitivities(
+    predictor: Predictor, case: Case, outputs: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Of scalars by the parameters of a case: what they change by per change of half the training
+    range of one, to first order.
+
+    Raises:
+        ValueError: a predictor without derivatives, or another output.
+    """
+    asked = set(predictor.signature.known)
+    inner = [
+        at
+        for at in _layers(predictor)
+        if isinstance(at, Differentiable) and set(at.signature.known) == asked
+    ]
+    if not inner:
+        raise ValueError(
+            f"expected a predictor with derivatives, got {type(predictor.recipe).__name__}"
+        )
+    whole = inner[0]
+    known = [k for k in outputs if k in whole.signature.scalars]
+    ranges = predictor.card.training.get("parameters", {})
+    found = {}
+    for name in known:
+        pulled = whole.pulled(case, {name: np.ones(len(case.times))})
+        found[name] = {
+            k: float(slope.sum()) * _half(ranges.get(k)) for k, slope in pulled.parameters.items()
+        }
+    return found
+
+
+def _half(span: Any) -> float:
+    """Half of a range [low, high] as cards tell it; 1 where they don't."""
+    try:
+        low, high = float(span[0]), float(span[1])
+    except (TypeError, KeyError, IndexError, ValueError):
+        return 1.0
+    return 0.5 * (high - low) or 1.0
+
+
+def measured(path: Path, names: Sequence[str]) -> dict[str, Float[np.ndarray, " row"]]:
+    """Columns of a table of experiments (CSV with a heading).
+
+    Raises:
+        ValueError: a table without the first of the names.
+    """
+    table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
+    columns = list(table.dtype.names or ())
+    if names[0] not in columns:
+        raise ValueError(f"{path}: expected a column {names[0]!r}, got {columns}")
+    rows = np.isfinite(table[names[0]])
+    return {k: np.asarray(table[k], dtype=float)[rows] for k in names if k in columns}
+
+
+def gaps(found: Polar, experiment: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Root mean square of prediction less experiment, within the polar's range."""
+    at = experiment[found.name]
+    inside = (at >= found.values.min()) & (at <= found.values.max())
+    order = np.argsort(found.values)
+    result = {}
+    for name, values in experiment.items():
+        if name != found.name and name in found.mean and inside.any():
+            said = np.interp(at[inside], found.values[order], found.mean[name][order])
+            result[name] = float(np.sqrt(np.mean((said - values[inside]) ** 2)))
+    return result
