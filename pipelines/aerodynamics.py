@@ -3,32 +3,28 @@ shocks, boundary layers, polars and sensitivities, beside baselines and experime
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from fieldcast.meshes import Case, Field, Mesh, Prediction, Predictions, Sample, Scalar
-from fieldcast.meshes.prediction import Estimate, Values
-from fieldcast.meshes.topology import boundary, boundary_loops
-from fieldcast.surrogates import Derived, SurfaceForces
+from fieldcast.meshes import Case, Field, Prediction, Predictions, Sample, Scalar
+from fieldcast.meshes.prediction import Values
+from fieldcast.surrogates import MMGP, Derived, SurfaceForces
 from fieldcast.surrogates.derived import DerivedPredictor, Twin
 from fieldcast.surrogates.scores import spearman
-from fieldcast.surrogates.surrogate import Differentiable, Predictor, Progress, Surrogate, quiet
-from fieldcast.surrogates.wrapper import Wrapped
+from fieldcast.surrogates.surrogate import Predictor, Progress, Surrogate, quiet
+from fieldcast.surrogates.wrapper import layers
 
-MODEL = "model"
+from .learning import LEAST_HELD_OUT, MODEL, held_out
+from .walls import height_above, shock_position, wall_facets
+
 LEVEL = 0.95
-GAMMA = 1.4
 LAYER = 0.02
 """The boundary layer is looked at to this height, in chords, where nothing else is said."""
-STEEP = 3.0
-"""A shock is the steepest rise of pressure behind supersonic flow, by so many times the range of cp
-per chord at least."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +123,56 @@ class Comparison:
         return rows
 
 
+def prepared(flow: Flow, samples: Sequence[Sample]) -> list[Sample]:
+    """Solved cases with forces integrated from their own fields."""
+    return flow.recipe(MMGP()).prepared(samples)
+
+
+def learnt_from(
+    samples: Sequence[Sample],
+    flow: Flow,
+    recipe: Surrogate,
+    *,
+    hold_out: float = 0.2,
+    seed: int = 0,
+    progress: Progress = quiet,
+) -> tuple[Predictor, Comparison]:
+    """A predictor fitted to all samples with their integrated forces, and how one fitted without
+    some of them compares on those; the `recipe` is around one by `Flow.recipe`.
+
+    Raises:
+        ValueError: too few samples to hold any out, or without pressure.
+    """
+    whole = prepared(flow, samples)
+    train, test = held_out(len(whole), hold_out, seed)
+    if not test:
+        raise ValueError(
+            f"expected to hold out at least {LEAST_HELD_OUT} cases and to leave as many, got a "
+            f"share of {hold_out:g} of {len(whole)}; hold out more, or add cases"
+        )
+    trial = recipe.fit([whole[i] for i in train], seed=seed, progress=progress)
+    compared = compare(trial, [whole[i] for i in test], flow, progress)
+    model = recipe.fit(whole, seed=seed, progress=progress)
+    return model.with_scores(compared.to_json()), compared
+
+
+def forces_of(predictor: Predictor) -> SurfaceForces:
+    """How a predictor integrates forces.
+
+    Raises:
+        ValueError: it doesn't.
+    """
+    for at in layers(predictor):
+        if isinstance(at.recipe, Derived):
+            for quantity in at.recipe.quantities:
+                if isinstance(quantity, SurfaceForces):
+                    return quantity
+    raise ValueError(
+        "expected a model that integrates forces, as `fieldcast aero fit` makes them, got "
+        f"{type(predictor.recipe).__name__}"
+    )
+
+
 def compare(
     predictor: Predictor, samples: Sequence[Sample], flow: Flow, progress: Progress = quiet
 ) -> Comparison:
@@ -187,7 +233,7 @@ class _Seen:
         mesh = self.case.mesh_of(known.part)
         wall = wall_facets(mesh, self.flow.forces.region)
         if known.on == "point" and len(wall):
-            height = _height(mesh, wall)
+            height = height_above(mesh, wall)
             chord = float(np.ptp(mesh.points[np.unique(wall), 0]))
             at_wall, low = height <= 1e-9 * chord, height <= self.flow.layer * chord
             rows = {" at the wall": at_wall, " in the layer": low & ~at_wall, " outside": ~low}
@@ -206,60 +252,6 @@ class _Seen:
             return float("nan")
         cp = known.values[0, :, 0] / flow.forces.stream.pressure(self.case)
         return shock_position(mesh, cp, float(self.case.parameters[flow.mach]))
-
-
-def wall_facets(mesh: Mesh, region: str = "") -> np.ndarray:
-    """Boundary facets of a region of a mesh that fills its space; in the plane, without a region,
-    of all boundaries but the outer one. None of curves and surfaces."""
-    if mesh.cell_dim != mesh.dim or mesh.dim < 2:
-        return np.empty((0, mesh.dim), dtype=int)
-    faces = boundary(mesh)
-    if region:
-        return faces[np.isin(faces, mesh.regions.get(region, np.empty(0))).all(axis=1)]
-    if mesh.dim > 2:
-        return np.empty((0, mesh.dim), dtype=int)
-    loops = boundary_loops(mesh)[1:]
-    inner = np.concatenate(loops) if loops else np.empty(0, dtype=int)
-    return faces[np.isin(faces, inner).all(axis=1)]
-
-
-def _height(mesh: Mesh, wall: np.ndarray) -> Float[np.ndarray, " point"]:
-    """Distance from the wall [m]."""
-    from fieldcast.meshes.transfer import closest_on_facets
-
-    found: np.ndarray = closest_on_facets(mesh.points, wall, mesh.points)[2]
-    return found
-
-
-def critical_pressure(mach: float) -> float:
-    """cp where flow is sonic: 2 / (g M^2) ((1 + (g - 1) / 2 M^2) / ((g + 1) / 2))^(g / (g - 1)) -
-    2 / (g M^2) (Anderson, Fundamentals of Aerodynamics, 11.6)."""
-    ratio = (1.0 + 0.5 * (GAMMA - 1.0) * mach**2) / (0.5 * (GAMMA + 1.0))
-    return float(2.0 / (GAMMA * mach**2) * (ratio ** (GAMMA / (GAMMA - 1.0)) - 1.0))
-
-
-def shock_position(mesh: Mesh, cp: Float[np.ndarray, " point"], mach: float) -> float:
-    """x / chord of the shock on the upper side of an airfoil's curve: the steepest rise of pressure
-    behind supersonic flow; nan where there is none."""
-    if mach <= 0:
-        return float("nan")
-    x, y = mesh.points.T
-    nose, tail = int(x.argmin()), int(x.argmax())
-    share = (x - x[nose]) / (x[tail] - x[nose])
-    upper = y - (y[nose] + share * (y[tail] - y[nose])) > 0
-    order = np.flatnonzero(upper)[np.argsort(share[upper])]
-    at, values = share[order], cp[order]
-    at, kept = np.unique(at, return_index=True)
-    values = values[kept]
-    if len(at) < 5:
-        return float("nan")
-    rise = np.diff(values) / np.diff(at)
-    ahead = np.minimum.accumulate(values)[:-1] < critical_pressure(mach)
-    inside = ahead & (at[:-1] > 0.02) & (at[1:] < 0.98)
-    if not inside.any() or rise[inside].max() < STEEP * float(np.ptp(values)):
-        return float("nan")
-    k = int(np.flatnonzero(inside)[rise[inside].argmax()])
-    return float(0.5 * (at[k] + at[k + 1]))
 
 
 def _field_terms(truth: Sequence[_Seen], found: Mapping[str, Sequence[_Seen]]) -> list[Term]:
@@ -331,18 +323,10 @@ def _shocks(truth: Sequence[_Seen], found: Mapping[str, Sequence[_Seen]]) -> lis
 
 def twins_of(predictor: Predictor) -> tuple[Twin, ...]:
     """Scalars that are integrated and learnt; of wrappers those of what is inside."""
-    for at in _layers(predictor):
+    for at in layers(predictor):
         if isinstance(at, DerivedPredictor):
             return at.twins
     return ()
-
-
-def _layers(predictor: Predictor) -> Iterator[Predictor]:
-    """A predictor, what is inside, and so on."""
-    yield predictor
-    while isinstance(predictor, Wrapped):
-        predictor = predictor.whole
-        yield predictor
 
 
 def _agreements(
@@ -366,106 +350,3 @@ def _agreements(
         width = np.sqrt(half[0] ** 2 + half[1] ** 2 + (1.96 * twin.spread) ** 2)
         found.append(Agreement(*pair, np.abs(one - two - twin.shift), width))
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class Polar:
-    """Scalars along one parameter of a case: `values` of it, means and standard deviations (None:
-    not known) by name, and how far each answer is trusted."""
-
-    name: str
-    values: Float[np.ndarray, " point"]
-    mean: Mapping[str, Float[np.ndarray, " point"]]
-    std: Mapping[str, Float[np.ndarray, " point"] | None]
-    trust: tuple[str, ...]
-
-
-def polar(predictor: Predictor, case: Case, name: str, values: Sequence[float]) -> Polar:
-    """A case at values of the parameter `name`, in one batch.
-
-    Raises:
-        ValueError: a parameter that the case doesn't have.
-    """
-    answers = predictor.predict([case.with_parameters(**{name: float(v)}) for v in values])
-    names = list(answers[0].scalars)
-    every = {k: [p.scalars[k] for p in answers] for k in names}
-    return Polar(
-        name,
-        np.asarray(values, dtype=float),
-        {k: np.array([float(e.mean[0]) for e in rows]) for k, rows in every.items()},
-        {k: _stds(rows) for k, rows in every.items()},
-        tuple(p.trust.status for p in answers),
-    )
-
-
-def _stds(rows: Sequence[Estimate]) -> np.ndarray | None:
-    if any(e.std is None for e in rows):
-        return None
-    return np.array([float(np.asarray(e.std)[0]) for e in rows])
-
-
-def sensitivities(
-    predictor: Predictor, case: Case, outputs: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Of scalars by the parameters of a case: what they change by per change of half the training
-    range of one, to first order.
-
-    Raises:
-        ValueError: a predictor without derivatives, or another output.
-    """
-    asked = set(predictor.signature.known)
-    inner = [
-        at
-        for at in _layers(predictor)
-        if isinstance(at, Differentiable) and set(at.signature.known) == asked
-    ]
-    if not inner:
-        raise ValueError(
-            f"expected a predictor with derivatives, got {type(predictor.recipe).__name__}"
-        )
-    whole = inner[0]
-    known = [k for k in outputs if k in whole.signature.scalars]
-    ranges = predictor.card.training.get("parameters", {})
-    found = {}
-    for name in known:
-        pulled = whole.pulled(case, {name: np.ones(len(case.times))})
-        found[name] = {
-            k: float(slope.sum()) * _half(ranges.get(k)) for k, slope in pulled.parameters.items()
-        }
-    return found
-
-
-def _half(span: Any) -> float:
-    """Half of a range [low, high] as cards tell it; 1 where they don't."""
-    try:
-        low, high = float(span[0]), float(span[1])
-    except (TypeError, KeyError, IndexError, ValueError):
-        return 1.0
-    return 0.5 * (high - low) or 1.0
-
-
-def measured(path: Path, names: Sequence[str]) -> dict[str, Float[np.ndarray, " row"]]:
-    """Columns of a table of experiments (CSV with a heading).
-
-    Raises:
-        ValueError: a table without the first of the names.
-    """
-    table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
-    columns = list(table.dtype.names or ())
-    if names[0] not in columns:
-        raise ValueError(f"{path}: expected a column {names[0]!r}, got {columns}")
-    rows = np.isfinite(table[names[0]])
-    return {k: np.asarray(table[k], dtype=float)[rows] for k in names if k in columns}
-
-
-def gaps(found: Polar, experiment: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Root mean square of prediction less experiment, within the polar's range."""
-    at = experiment[found.name]
-    inside = (at >= found.values.min()) & (at <= found.values.max())
-    order = np.argsort(found.values)
-    result = {}
-    for name, values in experiment.items():
-        if name != found.name and name in found.mean and inside.any():
-            said = np.interp(at[inside], found.values[order], found.mean[name][order])
-            result[name] = float(np.sqrt(np.mean((said - values[inside]) ** 2)))
-    return result

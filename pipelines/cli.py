@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .aerodynamics_cli import aero
 from .batch_cli import export, merge, predict, retry
 from .battery_cli import battery
 from .climate_cli import climate
@@ -64,6 +65,7 @@ app = typer.Typer(
 app.add_typer(climate, name="climate")
 app.add_typer(closures, name="closures")
 app.add_typer(battery, name="battery")
+app.add_typer(aero, name="aero")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -29,9 +29,9 @@ _STEP = 0.5
 """Angles are approached from 0 in steps of so much [deg], each from the one before."""
 _LIFT = 0.05
 """And so is lift, where it isn't found at once."""
-_ABOUT = (0.0, 0.1, 0.05, -0.05, 0.0, 0.005, 0.0)
-"""Ways from a lift and back to it: it is tried first without a way from 0, which may lead through
-flows that have no answer."""
+_ABOUT = (0.0, 2.0, 1.0, -1.0, 0.0, 0.1, 0.0)
+"""Ways from a point and back to it, in such steps: it is tried first without a way from 0, which
+may lead through flows that have no answer."""
 _BELOW = 0.2
 """Pressure drag is drag less friction; below minus so much of the friction the answer is none."""
 _NUDGES = (0.1, 0.0, -0.1, 0.0)
@@ -149,7 +149,8 @@ class Xfoil(Panels):
         ]
 
     def approaches(self, values: Mapping[str, float]) -> Sequence[Sequence[str]]:
-        return [_angles(values["alpha"])]
+        about = [f"ALFA {values['alpha'] + off * _STEP:.6f}" for off in _ABOUT]
+        return [about, _angles(values["alpha"])]
 
     def answers(self, values: Mapping[str, float], folder: Path) -> Sequence[float]:
         return _physical(_last(folder, 0, values["alpha"], f"{values['alpha']:g} deg"))
@@ -185,7 +186,7 @@ class XfoilAtLift(Xfoil):
         count = max(math.ceil(abs(lift) / _LIFT), 1)
         steps = [*(lift * k / count for k in range(1, count + 1))]
         nudged = [lift + nudge * _LIFT for nudge in _NUDGES]
-        ways = [lift + off for off in _ABOUT], [*steps, *nudged]
+        ways = [lift + off * _LIFT for off in _ABOUT], [*steps, *nudged]
         return [[f"CL {c:.6f}" for c in way] for way in ways]
 
     def answers(self, values: Mapping[str, float], folder: Path) -> Sequence[float]:

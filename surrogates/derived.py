@@ -246,14 +246,18 @@ class Derived(Wrapper):
             for name, other in q.twins.items()
             if other in signature.scalars
         )
-        return DerivedPredictor(self, signature, whole.card, whole, twins)
+        found = DerivedPredictor(self, signature, whole.card, whole, twins)
+        return replace(found, floors=found.left(samples))
 
     def restore(self, signature: Signature, card: Card, state: State) -> DerivedPredictor:
         parts = state.parts()
         own = Signature.from_json(parts["signature"].values)
         whole = self.inner.restore(own, card, parts["whole"])
-        kept = parts["twins"].values["twins"] if "twins" in parts else []
-        return DerivedPredictor(self, signature, card, whole, tuple(Twin(*row) for row in kept))
+        if "derived" not in parts:
+            return DerivedPredictor(self, signature, card, whole)
+        kept = parts["derived"].values
+        twins = tuple(Twin(*row) for row in kept["twins"])
+        return DerivedPredictor(self, signature, card, whole, twins, kept["floors"])
 
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
         return self.inner.estimate([self._without(s) for s in samples])
@@ -293,15 +297,39 @@ class Twin:
 
 @dataclass(frozen=True, eq=False)
 class DerivedPredictor(Wrapped):
-    """`whole` answers. Standard deviations are of first order in those of fields. Where `twins`
-    disagree the answer is not trusted."""
+    """`whole` answers. Standard deviations are of first order in those of fields, and at least the
+    `floors`: what fields leave of them in the training set. Where `twins` disagree the answer is
+    not trusted."""
 
     twins: tuple[Twin, ...] = ()
+    floors: Mapping[str, float] = field(default_factory=dict)
+
+    def left(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """The root mean square errors of scalars in a training set: of fields that are told by a
+        few modes not all is told."""
+        names = [n for q in self._recipe.quantities for n in q.names if n in samples[0].scalars]
+        if not names:
+            return {}
+        cases = self.whole.signature.checked_cases(Cases.pack([s.case for s in samples]))
+        _, found = self._derived(cases, self.whole.answer(cases, None))
+        return {
+            k: float(
+                np.sqrt(np.mean((found[k].value - [s.scalars[k].value for s in samples]) ** 2))
+            )
+            for k in names
+        }
+
+    @property
+    def _recipe(self) -> Derived:
+        assert isinstance(self.recipe, Derived)
+        return self.recipe
 
     def answer(self, cases: Cases, device: str | None) -> Predictions:
         found = self.whole.answer(cases, device)
         fields, numbers = self._derived(cases, found)
-        square = {k: np.zeros_like(s.value) for k, s in numbers.items()}
+        square = {
+            k: np.full_like(s.value, self.floors.get(k, 0.0) ** 2) for k, s in numbers.items()
+        }
         count = 0
         for moved in self.whole.ways(cases, device):
             count += 1
@@ -324,13 +352,11 @@ class DerivedPredictor(Wrapped):
         self, cases: Cases, found: Predictions
     ) -> tuple[dict[str, PackedField], dict[str, _Rows]]:
         """Fields and scalars of all cases."""
-        recipe = self.recipe
-        assert isinstance(recipe, Derived)
         fields: dict[str, list[Field]] = {}
         scalars: dict[str, list[Scalar]] = {}
         for i in range(len(cases)):
             known = {k: f.at(i) for k, f in found.mean.items()}
-            for q in recipe.quantities:
+            for q in self._recipe.quantities:
                 more = q.of(cases[i], known)
                 for name, value in more[0].items():
                     fields.setdefault(name, []).append(value)
@@ -363,8 +389,8 @@ class DerivedPredictor(Wrapped):
     def state(self) -> State:
         own = State({}, self.whole.signature.to_json())
         rows = [[t.name, t.other, t.shift, t.spread] for t in self.twins]
-        twins = State({}, {"twins": rows})
-        return State.nested({"whole": self.whole.state(), "signature": own, "twins": twins})
+        derived = State({}, {"twins": rows, "floors": dict(self.floors)})
+        return State.nested({"whole": self.whole.state(), "signature": own, "derived": derived})
 
     def baselines(self) -> Mapping[str, Predictor]:
         return {name: replace(self, whole=p) for name, p in self.whole.baselines().items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,3 +43,11 @@ class Wrapped(Predictor):
     @property
     def largest_level(self) -> float:
         return self.whole.largest_level
+
+
+def layers(predictor: Predictor) -> Iterator[Predictor]:
+    """A predictor, the one inside, and so on."""
+    yield predictor
+    while isinstance(predictor, Wrapped):
+        predictor = predictor.whole
+        yield predictor
