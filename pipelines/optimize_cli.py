@@ -38,6 +38,12 @@ def optimize(
     solver_settings: Annotated[
         list[str] | None, typer.Option("--solver-set", help="NAME=VALUE of the solver (repeat).")
     ] = None,
+    cheaper: Annotated[
+        str, typer.Option(help="A cheaper solver plugin, at whose best design the search begins.")
+    ] = "",
+    cheaper_settings: Annotated[
+        list[str] | None, typer.Option("--cheaper-set", help="NAME=VALUE of it (repeat).")
+    ] = None,
     surrogate: SurrogateName = "mmgp",
     settings: SurrogateSettings = None,
     first: Annotated[int, typer.Option(help="Designs before the first fit.", min=3)] = 16,
@@ -65,6 +71,7 @@ def optimize(
     from .optimize import Space
     from .optimize_report import lines, write_search
     from .optimizing import Search, optimised
+    from .warm_start import Cheaper
 
     out.mkdir(parents=True, exist_ok=True)
     check_writable(out / "report.html")
@@ -81,6 +88,7 @@ def optimize(
         tolerance=tolerance,
         seed=seed,
         small=_small(small or []),
+        cheaper=Cheaper(make_solver(cheaper, cheaper_settings or [])) if cheaper else None,
     )
     with Bars() as bars:
         found = optimised(made, make_recipe(surrogate, settings or []), space, search, out, bars)

@@ -153,7 +153,7 @@ class Xfoil(Panels):
         return [about, _angles(values["alpha"])]
 
     def answers(self, values: Mapping[str, float], folder: Path) -> Sequence[float]:
-        return _physical(_last(folder, 0, values["alpha"], f"{values['alpha']:g} deg"))
+        return physical(_last(folder, 0, values["alpha"], f"{values['alpha']:g} deg"))
 
     def read(self, case: Case, folder: Path) -> Sample:
         row = self.answers(parameter_values(self, case), folder)
@@ -190,7 +190,7 @@ class XfoilAtLift(Xfoil):
         return [[f"CL {c:.6f}" for c in way] for way in ways]
 
     def answers(self, values: Mapping[str, float], folder: Path) -> Sequence[float]:
-        return _physical(_last(folder, 1, values["cl"], f"cl = {values['cl']:g}"))
+        return physical(_last(folder, 1, values["cl"], f"cl = {values['cl']:g}"))
 
     def read(self, case: Case, folder: Path) -> Sample:
         row = self.answers(parameter_values(self, case), folder)
@@ -264,7 +264,7 @@ def _unit(case: Case) -> tuple[Curve, float, Float[np.ndarray, " 2"]]:
     return curve, float(np.ptp(curve[:, 0])), nose
 
 
-def _physical(row: Sequence[float]) -> Sequence[float]:
+def physical(row: Sequence[float]) -> Sequence[float]:
     """A row whose drag is possible."""
     cd, pressure = row[2], row[3]
     if cd <= 0 or pressure < -_BELOW * (cd - pressure):

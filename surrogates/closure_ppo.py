@@ -29,7 +29,10 @@ class Ppo:
     """`iterations`, each of `actions` actions of every flow and `epochs` passes over them in parts
     of `batch` states; returns are discounted by `discount`, advantages by `trace` beside it (GAE,
     arXiv:1506.02438). The `rate` falls to a twentieth by a line; `log_spread` is that of the first
-    actions. Rewards are -log |k (Z - Z_t)|^2, or 1 over it (`inverse`)."""
+    actions. Rewards are -log |k (Z - Z_t)|^2, or 1 over it (`inverse`), of a flow. To its advantage
+    `credit` times each agent's own joins: minus its pull (`Environment.pulls`) times what its
+    action is off the policy's mean, the first order of a difference reward (Wolpert and Tumer 2001,
+    doi:10.1142/S0219525901000188)."""
 
     iterations: int = 300
     actions: int = 64
@@ -41,6 +44,7 @@ class Ppo:
     clip: float = 0.2
     log_spread: float = 0.0
     reward: Literal["log", "inverse"] = "log"
+    credit: float = 0.0
 
     def rewards(self, missed: Float[Tensor, " row"]) -> Float[Tensor, " row"]:
         """Of mismatches."""
@@ -49,12 +53,14 @@ class Ppo:
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """What was seen and done: rows (action, flow, agent, input), actions and their log-densities
-    (action, flow, agent), rewards and ends (action, flow), and what is seen at the end."""
+    """What was seen and done: rows (action, flow, agent, input), actions, their log-densities and
+    the agents' own credit (action, flow, agent), rewards and ends (action, flow), and what is seen
+    at the end."""
 
     rows: Tensor
     actions: Tensor
     density: Tensor
+    credit: Tensor
     rewards: Tensor
     ends: Tensor
     last: Tensor
@@ -111,16 +117,19 @@ def play(
         middle, spread = law.policy(rows), law.policy.log_spread
         noise = torch.randn(middle.shape, generator=generator).to(middle.device)
         actions = middle + spread.exp() * noise
+        own = torch.zeros_like(actions)
+        if settings.credit:
+            own = -environment.pulls(state, target)[..., 0] * noise
         state = environment.acted(state, law.of_actions(actions))
         missed = mismatch(environment.line(state.vorticity), target)
         state, bad = recovered(environment, state, start.state, target)
         missed = torch.where(bad, limit(target), missed)
         raw += (1.0 / missed).mean() / settings.actions
         density = log_density(actions, middle, spread)
-        found.append((rows, actions, density, settings.rewards(missed), bad.float()))
-    rows, actions, density, rewards, ends = (torch.stack(p) for p in zip(*found, strict=True))
+        found.append((rows, actions, density, own, settings.rewards(missed), bad.float()))
     last = seen(environment, state, target, law.uses)
-    return Played(rows, actions, density, rewards, ends, last), state, float(raw)
+    kept = (torch.stack(p) for p in zip(*found, strict=True))
+    return Played(*kept, last), state, float(raw)
 
 
 @torch.no_grad()
@@ -154,13 +163,14 @@ def improve(
     rows, actions, density = (
         p.flatten(0, 1) for p in (played.rows, played.actions, played.density)
     )
-    gains, returns = gains.flatten(), returns.flatten()
+    every = gains.flatten()[:, None] + settings.credit * played.credit.flatten(0, 1)
+    returns = returns.flatten()
     for _ in range(settings.epochs):
         moved = 0.0
         for part in torch.randperm(len(rows), generator=generator).split(settings.batch):
             own = part.to(rows.device)
             change = log_density(actions[own], policy(rows[own]), policy.log_spread) - density[own]
-            ratio, gain = change.exp(), gains[own, None]
+            ratio, gain = change.exp(), every[own]
             held = ratio.clamp(1.0 - settings.clip, 1.0 + settings.clip)
             loss = -torch.minimum(ratio * gain, held * gain).mean()
             loss = loss + 0.5 * (policy.value(rows[own]) - returns[own]).square().mean()

@@ -18,8 +18,10 @@ from fieldcast.pipelines.measures import area, thickness
 from fieldcast.pipelines.optimize import Space
 from fieldcast.pipelines.optimize_report import lines, write_search
 from fieldcast.pipelines.optimizing import HISTORY, Search, optimised
+from fieldcast.pipelines.warm_start import Cheaper
 from fieldcast.solvers import Solver, SolverFailed
 from fieldcast.solvers.airfoils import class_shapes, naca
+from fieldcast.solvers.neural_foil import NeuralFoilAtLift
 from fieldcast.solvers.solver import Range
 from fieldcast.surrogates import MMGP
 from fieldcast.surrogates.descent import MultiStart
@@ -97,6 +99,37 @@ def test_it_finds_the_best_design_and_goes_on_where_it_was_stopped(tmp_path):
     page = write_search(found, SEARCH, tmp_path / "page.html").read_text()
     assert "goal and gaps" in page
     assert any("the solver is" in line for line in lines(found, SEARCH))
+
+
+@dataclass(frozen=True)
+class Rough(Bowl):
+    """A cheaper bowl, a little off."""
+
+    def solve(self, case: Case) -> Sample:
+        a, b = (float(case.parameters[k]) for k in ("a", "b"))
+        told = {"drag": 1.0 + (a - 0.25) ** 2 + 2.0 * (b + 0.25) ** 2, "lift": a + b}
+        return Sample(case, {}, {k: Scalar(np.array([v])) for k, v in told.items()})
+
+
+def test_a_cheaper_solver_says_where_to_begin(tmp_path):
+    space = Space.of(Bowl())
+    search = replace(SEARCH, first=4, budget=4, cheaper=Cheaper(Rough(), starts=2))
+    found = optimised(Bowl(), MMGP(), space, search, tmp_path)
+    first = found.trials[0].numbers
+    # Of (a - .25)^2 + 2 (b + .25)^2 with a + b = .4.
+    assert first["a"] == pytest.approx(0.25 + 2.0 * 0.4 / 3.0, abs=2e-2)
+    assert first["a"] + first["b"] == pytest.approx(0.4, abs=2e-3)
+    rows = np.array([[t.numbers["a"], t.numbers["b"]] for t in found.trials])
+    assert np.abs(rows - rows[0]).max() <= 2 * 0.1 + 1e-9
+    with pytest.raises(ValueError, match="begun with"):
+        optimised(Bowl(), MMGP(), space, replace(search, cheaper=None), tmp_path)
+
+
+def test_a_cheaper_solver_of_other_numbers_is_refused(tmp_path):
+    space = Space.of(Bowl())
+    search = replace(SEARCH, cheaper=Cheaper(NeuralFoilAtLift()))
+    with pytest.raises(ValueError, match="a cheaper solver of the numbers"):
+        optimised(Bowl(), MMGP(), space, search, tmp_path)
 
 
 def test_failures_are_survived_and_other_runs_refused(tmp_path):

@@ -17,7 +17,8 @@ from fieldcast.solvers.airfoils import (
     naca_called,
     read_airfoil,
 )
-from fieldcast.solvers.xfoil import InviscidXfoil, Xfoil, XfoilAtLift, polar
+from fieldcast.solvers.neural_foil import NeuralFoil, NeuralFoilAtLift
+from fieldcast.solvers.xfoil import InviscidXfoil, Xfoil, XfoilAtLift, physical, polar
 
 ASKED = {"reynolds": 1e6, "mach": 0.0, "n_crit": 9.0}
 
@@ -141,6 +142,24 @@ def test_at_a_lift_it_finds_the_angle(xfoil):
     again = xfoil.solve(Case(naca_called("2412"), {"alpha": round(alpha, 3), **given}))
     assert again.scalars["cl"].value[0] == pytest.approx(0.6, abs=2e-3)
     assert again.scalars["cd"].value[0] == pytest.approx(found.scalars["cd"].value[0], rel=0.02)
+
+
+def test_drag_below_friction_is_no_answer():
+    row = [1.0, 0.5, 0.0035, -0.0003, -0.1, 0.7, 0.9]
+    assert physical(row) == row
+    with pytest.raises(SolverFailed, match="not less than friction"):
+        physical([1.0, 0.5, 0.00148, -0.0022, -0.1, 0.7, 0.9])
+
+
+def test_the_network_finds_the_angle_of_a_lift_too():
+    given = {"reynolds": 1e6, "n_crit": 9.0}
+    found = NeuralFoilAtLift().solve(Case(naca_called("2412"), {"cl": 0.6, **given}))
+    alpha = float(found.scalars["alpha"].value[0])
+    again = NeuralFoil().solve(Case(naca_called("2412"), {"alpha": alpha, **given}))
+    assert again.scalars["cl"].value[0] == pytest.approx(0.6, abs=1e-4)
+    assert again.scalars["cd"].value[0] == pytest.approx(found.scalars["cd"].value[0], rel=1e-6)
+    with pytest.raises(SolverFailed, match="a lift of 9"):
+        NeuralFoilAtLift().solve(Case(naca_called("2412"), {"cl": 9.0, **given}))
 
 
 def test_many_sections_have_the_points_of_each():
