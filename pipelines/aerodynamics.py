@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from fieldcast.meshes import Case, Field, Prediction, Predictions, Sample, Scalar
 from fieldcast.meshes.prediction import Values
-from fieldcast.surrogates import MMGP, Derived, SurfaceForces
+from fieldcast.surrogates import MMGP, Derived, SurfaceForces, WallFlux
 from fieldcast.surrogates.derived import DerivedPredictor, Twin
 from fieldcast.surrogates.scores import spearman
 from fieldcast.surrogates.surrogate import Predictor, Progress, Surrogate, quiet
@@ -30,16 +30,18 @@ LAYER = 0.02
 @dataclass(frozen=True)
 class Flow:
     """What fields mean: `forces` names pressure, friction, the wall's region and the oncoming flow;
+    `heat`, where it is given, how the flux into the wall and its peak follow from a temperature;
     `mach` the parameter that tells where flow turns supersonic ("": shocks are not looked for);
     `layer` the height of the boundary layer in chords."""
 
     forces: SurfaceForces = field(default_factory=SurfaceForces)
+    heat: WallFlux | None = None
     mach: str = ""
     layer: float = LAYER
 
     def recipe(self, inner: Surrogate) -> Derived:
         """A surrogate that integrates what it predicts."""
-        return Derived(inner, (self.forces,))
+        return Derived(inner, (self.forces, *([] if self.heat is None else [self.heat])))
 
 
 @dataclass(frozen=True)
@@ -156,17 +158,18 @@ def learnt_from(
     return model.with_scores(compared.to_json()), compared
 
 
-def forces_of(predictor: Predictor) -> SurfaceForces:
-    """How a predictor integrates forces.
+def flow_of(predictor: Predictor, mach: str = "", layer: float = LAYER) -> Flow:
+    """How a predictor integrates forces, and what flows into the wall.
 
     Raises:
-        ValueError: it doesn't.
+        ValueError: it integrates none.
     """
-    for at in layers(predictor):
-        if isinstance(at.recipe, Derived):
-            for quantity in at.recipe.quantities:
-                if isinstance(quantity, SurfaceForces):
-                    return quantity
+    recipes = [at.recipe for at in layers(predictor) if isinstance(at.recipe, Derived)]
+    quantities = [q for r in recipes for q in r.quantities]
+    heat = next((q for q in quantities if isinstance(q, WallFlux)), None)
+    for quantity in quantities:
+        if isinstance(quantity, SurfaceForces):
+            return Flow(quantity, heat, mach, layer)
     raise ValueError(
         "expected a model that integrates forces, as `fieldcast aero fit` makes them, got "
         f"{type(predictor.recipe).__name__}"

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from fieldcast.meshes import Case, Sample
     from fieldcast.surrogates.surrogate import Predictor, Surrogate
 
-    from .aerodynamics import Flow
 
 aero = typer.Typer(help="Aerodynamics: pressure, forces, polars.", no_args_is_help=True)
 
@@ -50,6 +49,9 @@ Up = Annotated[str, typer.Option(help="The axis of lift: y, or z in space.")]
 Area = Annotated[float, typer.Option(help="Reference area in space [m^2].")]
 Region = Annotated[str, typer.Option(help="The wall's region of meshes around a body.")]
 Learnt = Annotated[str, typer.Option(help="Names of lift, drag and moment among the outputs.")]
+Heat = Annotated[str, typer.Option(help="The field of temperature: flux into the wall, too.")]
+AtWall = Annotated[str, typer.Option(help="The parameter with the temperature of the wall.")]
+Conductivity = Annotated[str, typer.Option(help="The parameter with the fluid's conductivity.")]
 Mach = Annotated[str, typer.Option(help="The parameter with the Mach number: look for shocks.")]
 Layer = Annotated[float, typer.Option(help="Height of the boundary layer [chord].")]
 
@@ -78,6 +80,9 @@ def fit(
     area: Area = 1.0,
     region: Region = "",
     learnt: Learnt = "cl,cd,cm",
+    heat: Heat = "",
+    at_wall: AtWall = "",
+    conductivity: Conductivity = "",
     mach: Mach = "",
     layer: Layer = 0.02,
     inputs: Inputs = None,
@@ -92,7 +97,7 @@ def fit(
 ) -> None:
     """Fit a surrogate to a folder of flows, integrate the forces of what it predicts, and compare
     both with cases that were held out: a model, and a page of aerodynamics."""
-    from fieldcast.surrogates import Conformal, Stream, SurfaceForces
+    from fieldcast.surrogates import Conformal, Stream, SurfaceForces, WallFlux
 
     from .aerodynamics import Flow, learnt_from
     from .aerodynamics_report import write_comparison
@@ -102,7 +107,8 @@ def fit(
         pressure, friction, region, Stream(alpha, speed, density, up), area,
         tuple(n.strip() for n in learnt.split(",") if n.strip()), reversed_friction,
     )  # fmt: skip
-    flow = Flow(forces, mach, layer)
+    flux = WallFlux(heat, region or "wall", conductivity, at_wall) if heat else None
+    flow = Flow(forces, flux, mach, layer)
     out.mkdir(parents=True, exist_ok=True)
     page = out / "report.html"
     check_writable(page)
@@ -159,13 +165,13 @@ def evaluate(
     """Compare a model that `fieldcast aero fit` has made with solved cases."""
     from fieldcast.surrogates import load
 
-    from .aerodynamics import compare, prepared
+    from .aerodynamics import compare, flow_of, prepared
     from .aerodynamics_report import write_comparison
     from .answering import folder_settings
     from .console import Bars
 
     predictor = load(model)
-    flow = _flow(predictor, mach, layer)
+    flow = flow_of(predictor, mach, layer)
     if report is not None:
         check_writable(report)
     found = read(folder, folder_settings(predictor))
@@ -176,12 +182,6 @@ def evaluate(
     if report is not None:
         wrote = [f"wrote {write_comparison(predictor, compared, flow, report)}"]
     say(compared.to_json() if as_json else None, [*compared.lines(), *wrote])
-
-
-def _flow(predictor: Predictor, mach: str, layer: float) -> Flow:
-    from .aerodynamics import Flow, forces_of
-
-    return Flow(forces_of(predictor), mach, layer)
 
 
 @aero.command()

@@ -128,8 +128,8 @@ def play(
         density = log_density(actions, middle, spread)
         found.append((rows, actions, density, own, settings.rewards(missed), bad.float()))
     last = seen(environment, state, target, law.uses)
-    kept = (torch.stack(p) for p in zip(*found, strict=True))
-    return Played(*kept, last), state, float(raw)
+    rows, did, density, credit, rewards, ends = (torch.stack(p) for p in zip(*found, strict=True))
+    return Played(rows, did, density, credit, rewards, ends, last), state, float(raw)
 
 
 @torch.no_grad()

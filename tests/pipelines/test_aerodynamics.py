@@ -16,7 +16,7 @@ from fieldcast.pipelines.aerodynamics import (
     Flow,
     Term,
     compare,
-    forces_of,
+    flow_of,
     learnt_from,
     prepared,
     twins_of,
@@ -30,12 +30,15 @@ from fieldcast.surrogates import (
     Conformal,
     SurfaceFeatures,
     SurfaceForces,
+    Training,
+    WallFlux,
     load,
 )
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("FIELDCAST_DATA", ROOT.parent / "shared" / "data"))
 FLOW = Flow(SurfaceForces())
+SMALL = MMGP(modes=4, shape_modes=2, training=Training(starts=1, iterations=60))
 
 
 def circle(n, thick=1.0):
@@ -64,7 +67,7 @@ def flows(count=14):
 
 
 def test_comparison_tells_fields_forces_agreement_and_who_is_better(tmp_path):
-    model, found = learnt_from(flows(), FLOW, FLOW.recipe(MMGP()), hold_out=0.3)
+    model, found = learnt_from(flows(), FLOW, FLOW.recipe(SMALL), hold_out=0.3)
     terms = {t.name: t for t in found.terms}
     assert set(terms) == {"cp", "cl", "integrated cl", "integrated cd", "integrated cm"}
     assert terms["cp"].relative
@@ -93,7 +96,7 @@ def test_a_surrogate_that_loses_is_told():
 
 def test_calibrated_intervals_are_joined_too():
     samples = prepared(FLOW, flows(24))
-    model = Conformal(FLOW.recipe(MMGP(modes=6)), folds=3).fit(samples[:20])
+    model = Conformal(FLOW.recipe(SMALL), folds=3).fit(samples[:20])
     [agreement] = compare(model, samples[20:], FLOW).agreements
     spread = twins_of(model)[0].spread
     ends = [p.interval(0.95) for p in model.predict([s.case for s in samples[20:]])]
@@ -104,23 +107,23 @@ def test_calibrated_intervals_are_joined_too():
     joint = np.sqrt(np.sum(np.square(half), axis=0) + (1.96 * spread) ** 2)
     np.testing.assert_allclose(agreement.widths, joint)
     assert agreement.share >= 0.5
-    assert forces_of(model) == FLOW.forces
+    assert flow_of(model) == FLOW
 
 
 def test_without_forces_or_cases_it_says_so():
-    model = MMGP().fit(flows(6))
+    model = SMALL.fit(flows(6))
     with pytest.raises(ValueError, match="a model that integrates forces"):
-        forces_of(model)
+        flow_of(model)
     with pytest.raises(ValueError, match="hold out at least 4 cases"):
-        learnt_from(flows(5), FLOW, FLOW.recipe(MMGP()))
+        learnt_from(flows(5), FLOW, FLOW.recipe(SMALL))
     bare = [replace(s, fields={}) for s in flows(12)]
     with pytest.raises(ValueError, match=r"the fields \['cp'\]"):
-        learnt_from(bare, FLOW, FLOW.recipe(MMGP()))
+        learnt_from(bare, FLOW, FLOW.recipe(SMALL))
 
 
 def test_polar_sensitivities_and_an_experiment(tmp_path):
     samples = prepared(FLOW, flows())
-    model = FLOW.recipe(MMGP()).fit(samples)
+    model = FLOW.recipe(SMALL).fit(samples)
     given = samples[0].case
     found = polar(model, given, "g", np.linspace(0.12, 0.48, 9).tolist())
     np.testing.assert_allclose(found.mean["cl"], 2 * np.pi * found.values, rtol=0.02)
@@ -136,7 +139,7 @@ def test_polar_sensitivities_and_an_experiment(tmp_path):
     assert gaps(found, experiment)["cl"] == pytest.approx(0.1, abs=0.04)
     with pytest.raises(ValueError, match="a column 'alpha'"):
         measured(path, ["alpha"])
-    featured = FLOW.recipe(SurfaceFeatures(MMGP())).fit(samples)
+    featured = FLOW.recipe(SurfaceFeatures(SMALL)).fit(samples)
     with pytest.raises(ValueError, match="a predictor with derivatives"):
         sensitivities(featured, given, ["cl"])
 
@@ -168,15 +171,20 @@ def test_layers_around_a_body():
         assert set(np.unique(wall)) == set(range(n))
         height = height_above(mesh, wall)
         np.testing.assert_allclose(height[n : 2 * n], 0.005, rtol=0.02)
-    flow = Flow(SurfaceForces("p", region="body", learnt=()), layer=0.02)
+    heat = WallFlux("T", "body", at_wall="cold")
+    flow = Flow(SurfaceForces("p", region="body", learnt=()), heat, layer=0.02)
     samples = []
     for k in range(8):
         p = (1.0 + 0.1 * k) * points[:, 0]
-        samples.append(Sample(Case(mesh, {"alpha": 0.5 * k}), {"p": Field.steady(p)}))
+        warm = 1.0 + (2.0 + k) * (np.linalg.norm(points, axis=1) - 0.5)
+        fields = {"p": Field.steady(p), "T": Field.steady(warm)}
+        samples.append(Sample(Case(mesh, {"alpha": 0.5 * k, "cold": 1.0}), fields))
     whole = prepared(flow, samples)
-    found = compare(flow.recipe(MMGP()).fit(whole[:6]), whole[6:], flow)
+    found = compare(flow.recipe(SMALL).fit(whole[:6]), whole[6:], flow)
     names = [t.name for t in found.terms]
     assert names[:4] == ["cp", "cp at the wall", "cp in the layer", "cp outside"]
+    assert {"T at the wall", "T in the layer", "T outside", "T flux", "T peak flux"} <= set(names)
+    assert flow_of(flow.recipe(SMALL).fit(whole), layer=0.02) == flow
 
 
 @pytest.fixture
@@ -193,7 +201,9 @@ def folder(tmp_path):
 def test_commands(folder, tmp_path):
     out = tmp_path / "out"
     runner = CliRunner()
-    told = runner.invoke(app, ["aero", "fit", str(folder), "-o", str(out), "--hold-out", "0.4"])
+    told = runner.invoke(
+        app, ["aero", "fit", str(folder), "-o", str(out), "--hold-out", "0.4", "--set", "modes=4"]
+    )
     assert told.exit_code == 0, told.output
     assert "agree within their joint 95 %" in told.output
     assert (out / "report.html").exists()
