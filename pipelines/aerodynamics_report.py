@@ -244,6 +244,7 @@ def polar_picture(found: Polar, measured: Mapping[str, np.ndarray]) -> bytes:
     figure = figure_of(3.5 * columns, 2.8 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     trusted = np.array([t == "ok" for t in found.trust])
+    measured = _within(found, measured)
     for ax, name in zip(panels, names, strict=False):
         mean, std = found.mean[name], found.std[name]
         if std is not None:
@@ -268,6 +269,15 @@ def polar_picture(found: Polar, measured: Mapping[str, np.ndarray]) -> bytes:
     for ax in panels:
         ax.tick_params(labelsize=7)
     return png(figure)
+
+
+def _within(found: Polar, measured: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Measurements in the polar's range."""
+    if not measured:
+        return {}
+    at = measured[found.name]
+    inside = (at >= found.values.min()) & (at <= found.values.max())
+    return {k: v[inside] for k, v in measured.items()}
 
 
 def _named(names: list[str], wanted: str) -> str:

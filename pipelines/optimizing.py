@@ -24,6 +24,7 @@ from fieldcast.meshes.reading import Reader, read_sample
 from fieldcast.meshes.roles import SETTINGS_FILE
 from fieldcast.meshes.writing import write_sample
 from fieldcast.solvers import Solver, SolverFailed
+from fieldcast.surrogates import MultiFidelity
 from fieldcast.surrogates.descent import Minimiser, MultiStart
 from fieldcast.surrogates.designs import Measure
 from fieldcast.surrogates.expressions import Formula
@@ -38,8 +39,9 @@ from .warm_start import Cheaper
 HISTORY = "history.json"
 Row = Float[np.ndarray, " number"]
 GROW, SHRINK = 2.0, 0.5
-LEAST_RADIUS, NEAR = 0.01, 1e-3
-"""Half-width of the region where the run ends, and how near designs may lie, in ranges."""
+LEAST_RADIUS, NEAR, AGAIN = 0.01, 1e-3, 2
+"""Half-width of the region where it is opened again, and how near designs may lie, in ranges; how
+often it is opened in vain before the run ends."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ class Search:
         return found
 
 
+def only(sample: Sample, names: set[str]) -> Sample:
+    """Its scalars of these names."""
+    return Sample(sample.case, {}, {n: s for n, s in sample.scalars.items() if n in names})
+
+
 def optimised(
     solver: Solver,
     recipe: Surrogate,
@@ -117,6 +124,8 @@ class _Run:
     search: Search
     out: Path
     progress: Progress
+    low: list[Predictor] = field(default_factory=list)
+    """What the cheaper solver says, once it is learnt."""
 
     @property
     def folder(self) -> Path:
@@ -234,32 +243,41 @@ class _Run:
     def _fitted(self, known: Known) -> Predictor:
         # Of the scalars that formulas ask for alone.
         names = {n for f in (self.judge.formulas.goal, *self._gaps) for n in f.names}
-        samples = []
-        for k in sorted(known.samples):
-            own = known.samples[k]
-            scalars = {n: s for n, s in own.scalars.items() if n in names}
-            samples.append(Sample(own.case, {}, scalars))
-        return self.recipe.fit(samples, seed=self.search.seed, progress=self.progress)
+        samples = [only(known.samples[k], names) for k in sorted(known.samples)]
+        seed, cheaper = self.search.seed, self.search.cheaper
+        if cheaper is None or not cheaper.beside:
+            return self.recipe.fit(samples, seed=seed, progress=self.progress)
+        if not self.low:
+            found = cheaper.samples(self.space, self._row(known.trials[0]), seed, self.progress)
+            cheap = [only(s, names) for s in found]
+            self.low.append(self.recipe.fit(cheap, seed=seed, progress=self.progress))
+        both = MultiFidelity(self.recipe, self.recipe, "residual")
+        return both.fit_to(self.low[0], samples, seed=seed, progress=self.progress)
 
     @property
     def _gaps(self) -> list[Formula]:
         return [c.gap for c in self.judge.formulas.constraints]
 
-    def _radius(self, known: Known) -> float:
-        """By what became of each trial since the first ones."""
+    def _radius(self, known: Known) -> tuple[float, int]:
+        """By what became of each trial since the first ones, and how often it has been opened again
+        since the last success: a region as small as it gets is, as more is known by then."""
         goals, gaps = self.judged(known)
         first, cheaper = self.search.first, self.search.cheaper
-        radius = self.search.radius if cheaper is None else cheaper.radius
+        start = self.search.radius if cheaper is None else cheaper.radius
+        radius, again = start, 0
         for k in range(first, len(known.trials)):
             before = best_of(goals[:k], gaps[:k])
             won = better(goals[k], gaps[k], goals[before], gaps[before])
+            again = 0 if won else again
             radius = min(radius * GROW, self.search.radius) if won else radius * SHRINK**0.5
-        return radius
+            if radius < LEAST_RADIUS:
+                radius, again = start, again + 1
+        return radius, again
 
     def _proposed(self, known: Known, predictor: Predictor) -> Trial:
         """The best design by the predictor, near the best one so far."""
         goals, gaps = self.judged(known)
-        radius = self._radius(known)
+        radius, _ = self._radius(known)
         centre = self._row(known.trials[best_of(goals, gaps)])
         near = self.space.within(centre, radius)
         objective = Objective(
@@ -321,6 +339,6 @@ class _Run:
                 f"surrogate and solver agree, and the goal has become better by {100 * gain:.2g} % "
                 f"in {search.patience} designs"
             )
-        if self._radius(known) < LEAST_RADIUS:
-            return "the region about the best design is as small as it gets"
+        if self._radius(known)[1] >= AGAIN:
+            return f"nothing was gained in regions about the best design, {AGAIN} times"
         return ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
 
+from fieldcast.meshes import Sample
 from fieldcast.solvers import Solver, SolverFailed
 from fieldcast.surrogates.descent import polished_by_differences
 from fieldcast.surrogates.formulas import Formulas
@@ -23,12 +25,15 @@ Row = Float[np.ndarray, " number"]
 class Cheaper:
     """A cheaper `solver` of the same numbers: SLSQP by finite differences from the middle and
     `starts` - 1 other designs, `solves` in all at most. The search then starts within `radius` of
-    the best, in ranges of the numbers."""
+    the best, in ranges of the numbers. What is dear is learnt as the rest of what a surrogate of
+    `beside` cheap designs says, within `reach` of the best (0: from the dear ones alone)."""
 
     solver: Solver
     starts: int = 3
     solves: int = 2000
     radius: float = 0.1
+    beside: int = 300
+    reach: float = 0.25
 
     def best(
         self,
@@ -60,6 +65,20 @@ class Cheaper:
         if not asked.found:
             raise ValueError(f"{type(self.solver).__name__} has no answer for any design")
         return asked.best()
+
+    def samples(
+        self, space: Space, best: Row, seed: int = 0, progress: Progress = quiet
+    ) -> list[Sample]:
+        """Cheap designs about the best one."""
+        found = []
+        rows = space.within(best, self.reach).latin(self.beside, seed)
+        for k, row in enumerate(rows):
+            numbers = space.numbers(row)
+            with suppress(SolverFailed, ValueError):
+                told = self.solver.solve(self.solver.case(numbers))
+                found.append(Sample(space.cases(row[None])[0], {}, told.scalars))
+            progress("solve: cheaper", k + 1, self.beside)
+        return found
 
 
 @dataclass(eq=False)

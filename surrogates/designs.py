@@ -15,7 +15,8 @@ from torch import Tensor
 
 from fieldcast.meshes import Case, Prediction
 
-from .reduced_gradients import RowsOfScalars
+from .rows import Rows as ScalarsOfRows
+from .rows import rows_of
 from .surrogate import Differentiable, Predictor
 
 Rows = Float[np.ndarray, "row number"]
@@ -133,7 +134,7 @@ class Designs:
         """Of rows; without `slopes` those are 0."""
         x = np.asarray(x, dtype=float)
         sides = self._sides(x) if slopes and self._moving else []
-        rows = RowsOfScalars.of(self.predictor, self._middle)
+        rows = rows_of(self.predictor, self._middle)
         if rows is not None and not self.functionals:
             found = self._together(rows, x, sides if rows.moving else [], slopes)
         elif isinstance(self.predictor, Differentiable) or not slopes:
@@ -177,7 +178,7 @@ class Designs:
             found.append((self.space.shapes(up), self.space.shapes(down), width))
         return found
 
-    def _together(self, rows: RowsOfScalars, x: Rows, sides: Sequence[Side], slopes: bool) -> Told:
+    def _together(self, rows: ScalarsOfRows, x: Rows, sides: Sequence[Side], slopes: bool) -> Told:
         """All rows in one pass."""
         shape = rows.coefficients(self.space.shapes(x))
         found = rows.told(shape, self.space.parameters(x), slopes)

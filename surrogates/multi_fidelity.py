@@ -74,6 +74,19 @@ class MultiFidelity(Surrogate):
         if self._columns is not None:
             return self._columns.fit(self, (dear, few), validation, seed, progress)
         low = self.low.fit(few, seed=seed, progress=progress)
+        return self.fit_to(low, dear, validation=validation, seed=seed, progress=progress)
+
+    def fit_to(
+        self,
+        low: Predictor,
+        samples: Sequence[Sample],
+        *,
+        validation: Sequence[Sample] | None = None,
+        seed: int = 0,
+        progress: Progress = quiet,
+    ) -> MultiFidelityPredictor:
+        """Learn from the dear `samples` what `low`, which was fitted before, leaves."""
+        dear = Samples.pack(samples)
         told = Told(self.composition, low, {})
         if self.composition == "residual":
             told = replace(told, lines=told.fitted(dear))

@@ -4,12 +4,10 @@ the chain rule through the linear maps around it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from fieldcast.meshes import Case, Cases
@@ -18,7 +16,7 @@ from fieldcast.meshes.chart import Passage
 from .features import Transform
 from .network_gradients import check_weights
 from .regression import Answer
-from .surrogate import Gradient, Predictor, Pulled
+from .surrogate import Gradient, Pulled
 
 if TYPE_CHECKING:
     from .reduced import ReducedPredictor
@@ -174,110 +172,6 @@ class _Chain:
         if not self.predictor.embedding.chart.shared_numbering:
             dual = self.passage.inward.T @ dual
         return dual.reshape(len(dual), len(pod.modes), -1).transpose(1, 0, 2)
-
-
-@dataclass(frozen=True, eq=False)
-class RowsOfScalars:
-    """Steady scalars of many designs on meshes of one numbering at once: rows of shape coefficients
-    and of parameters. `dual` (point, dim, coefficient) gives coefficients of what shapes differ
-    from `mean` by."""
-
-    predictor: ReducedPredictor
-    mean: np.ndarray
-    dual: np.ndarray
-
-    @classmethod
-    def of(cls, predictor: Predictor, case: Case) -> RowsOfScalars | None:
-        """For designs on the numbering of a case; None where answers don't go by these alone."""
-        from .reduced import ReducedPredictor
-
-        if not isinstance(predictor, ReducedPredictor):
-            return None
-        signature, embedding = predictor.signature, predictor.embedding
-        series = any(not s.steady for s in signature.parameters.values())
-        if series or signature.known or embedding.normals:
-            return None
-        if not embedding.chart.shared_numbering or len(signature.times) > 1:
-            return None
-        checked = signature.checked(case)
-        points = checked.mesh.points
-        if len(points) != len(embedding.chart.reference.points):
-            return None
-        pod = embedding.shape
-        if pod is None:
-            return cls(predictor, points, np.zeros((*points.shape, 0)))
-        return cls(predictor, pod.mean.T, pod.dual.transpose(2, 1, 0))
-
-    @property
-    def moving(self) -> bool:
-        """Whether answers go by shapes."""
-        return self.dual.shape[2] > 0
-
-    def coefficients(self, shapes: Float[np.ndarray, "row point dim"]) -> np.ndarray:
-        """(row, coefficient)."""
-        return np.einsum("rpd,pdk->rk", shapes - self.mean, self.dual, optimize=True)
-
-    def told(
-        self, shape: np.ndarray, parameters: Mapping[str, np.ndarray], slopes: bool
-    ) -> ScalarRows:
-        """Of rows of shape coefficients and parameters."""
-        predictor = self.predictor
-        features, names = predictor.features, list(predictor.signature.parameters)
-        columns = [features.transforms[k](np.asarray(parameters[k], dtype=float)) for k in names]
-        raw = np.column_stack([shape, *columns])[:, features.keep]
-        x = torch.tensor(features.standardised(raw), requires_grad=slopes)
-
-        def slope(values: Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-            [found] = torch.autograd.grad(
-                values.sum(), x, retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-            every = np.zeros((len(raw), len(features.keep)))
-            every[:, features.keep] = found.numpy() / features.scale
-            rest = every[:, shape.shape[1] :]
-            turned = {
-                k: rest[:, i] * features.transforms[k].slope(parameters[k])
-                for i, k in enumerate(names)
-            }
-            return every[:, : shape.shape[1]], turned
-
-        found = ScalarRows({}, {}, {}, {})
-        for name, regression in predictor.model.scalars.items():
-            mean, variance = _row_scalar(regression(x), predictor.model.transforms.get(name))
-            found.mean[name] = mean.detach().numpy()
-            if slopes:
-                found.mean_slopes[name] = slope(mean)
-            if variance is not None:
-                std = variance.clamp(min=1e-300).sqrt()
-                found.std[name] = std.detach().numpy()
-                if slopes:
-                    found.std_slopes[name] = slope(std)
-        return found
-
-
-@dataclass(frozen=True, eq=False)
-class ScalarRows:
-    """Means and standard deviations (row,) by name, and slopes of both by coefficients (row,
-    coefficient) and by parameters (row,) by name."""
-
-    mean: dict[str, np.ndarray]
-    std: dict[str, np.ndarray]
-    mean_slopes: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]
-    std_slopes: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]
-
-
-def _row_scalar(found: Answer, transform: Transform | None) -> tuple[Tensor, Tensor | None]:
-    """Mean and variance (row,) as predicted; of a log-normal where the logarithm was learned."""
-    centre = found.mean[:, 0]
-    variance = None
-    if found.epistemic is not None and found.noise is not None:
-        variance = found.epistemic[:, 0] + found.noise[:, 0]
-    sign = 0 if transform is None else transform.sign
-    if not sign:
-        return centre, variance
-    if variance is None:
-        return sign * centre.exp(), None
-    mean = sign * torch.exp(centre + 0.5 * variance)
-    return mean, mean.square() * torch.expm1(variance)
 
 
 def _variance(answer: Answer) -> Tensor:
