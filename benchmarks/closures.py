@@ -89,7 +89,7 @@ FULL = Size(
     Protocol(8, 60.0, 15.0, DEVIATION),
     STATIC,
     3,
-    600,
+    150,
     400,
     8,
     True,

@@ -44,7 +44,7 @@ class Ppo:
     clip: float = 0.2
     log_spread: float = 0.0
     reward: Literal["log", "inverse"] = "log"
-    credit: float = 0.0
+    credit: float = 1.0
 
     def rewards(self, missed: Float[Tensor, " row"]) -> Float[Tensor, " row"]:
         """Of mismatches."""

@@ -165,6 +165,24 @@ def test_a_pull_lowers_the_mismatch():
     assert steered.log_reward.mean() > plain.log_reward.mean()
 
 
+def test_credit_teaches_agents_to_act_against_their_pulls():
+    """The correlation of coefficients and pulls among the agents of one flow."""
+    aim = wanted(SMALL, snapshots())
+    target = aim.on(SMALL)
+    state = SMALL.starts(aim.snapshots, 4, 3)
+    pulls = SMALL.pulls(state, target)[..., 0]
+    found = []
+    for credit in (0.0, 5.0):
+        settings = Ppo(iterations=8, actions=8, epochs=4, batch=8, rate=3e-3, credit=credit)
+        law = Smarl(SMALL, ACTING, settings).fit(snapshots(), seed=0).law
+        with torch.no_grad():
+            c = law.coefficients(SMALL, state, target)
+        off = c - c.mean(dim=1, keepdim=True)
+        found.append(float((off * pulls).mean() / (off.square() * pulls.square()).mean().sqrt()))
+    assert found[1] < -0.3
+    assert found[1] < found[0]
+
+
 def test_a_search_takes_the_best_it_tried():
     model = StaticCoefficient(SMALL, (0.02, 0.1), BRIEF).fit(snapshots())
     tried = {t["value"]: t["reward"] for t in model.card.fit["tried"]}
