@@ -4,10 +4,11 @@ out), and airfoils by XFOIL at random angles and Reynolds numbers (class and sha
 third held out).
 
 The surrogate is MMGP calibrated by `Conformal` (RANS: 4 shape modes, as these airfoils have in
-`unparametrised`, and every training shape left out alone; XFOIL: tenths). Counted is the share of shapes on which both agree within the joint 95 % interval,
-sqrt(h1^2 + h2^2 + (1.96 s)^2) of the half widths of both and the spread s of their gap in the
-training set, for the worst of lift, drag and moment. Beside it: how wide that is, how far the truth
-is from both, and the share of shapes whose truth lies within each interval.
+`unparametrised`, every training shape left out alone; XFOIL: tenths). Counted is the share of
+shapes on which both agree within the joint 95 % interval, sqrt(h1^2 + h2^2 + (1.96 s)^2) of the
+half widths of both and the spread s of their gap in the training set, for the worst of lift, drag
+and moment. Beside it: how wide that is, how far the truth is from both, and the share of shapes
+whose truth lies within each interval.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class DeepEnsemble(Wrapper):
     @classmethod
     def tiny(cls) -> DeepEnsemble:
         few = Descent(steps=60, batch=16, rate=1e-2, optimiser="soap")
-        return cls(replace(DeepONet.tiny(), descent=few), 2)
+        return cls(replace(DeepONet.tiny(), descent=few), 3)
 
 
 @dataclass(frozen=True, eq=False)

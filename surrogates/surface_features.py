@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from fieldcast.meshes import Case, Cases, Mesh, Predictions, Sample, Samples
 from fieldcast.meshes.curvature import Curvature, chart_geometry, curvature
 from fieldcast.meshes.packed import PackedField
 
-from .mmgp import MMGP
+from .deeponet import DeepONet, FusionDeepONet
 from .signature import Signature
 from .surrogate import Card, Predictor, Progress, State, Surrogate, quiet
 from .wrapper import Wrapped, Wrapper
@@ -47,7 +48,11 @@ class SurfaceFeatures(Wrapper):
     the mesh's box.
     """
 
-    inner: Surrogate = field(default_factory=MMGP)
+    any_mesh: ClassVar[bool] = True
+    transient: ClassVar[bool] = False
+    tolerance: ClassVar[float] = 1e-5
+
+    inner: Surrogate = field(default_factory=FusionDeepONet)
     features: tuple[str, ...] = ("normal", "mean", "gaussian")
     chart: tuple[str, ...] = ()
 
@@ -134,6 +139,10 @@ class SurfaceFeatures(Wrapper):
 
     def estimate(self, samples: Sequence[Sample]) -> tuple[float, int] | None:
         return self.inner.estimate(self._told(Samples.pack(samples)))
+
+    @classmethod
+    def tiny(cls) -> SurfaceFeatures:
+        return cls(DeepONet.tiny())
 
 
 def _size(mesh: Mesh) -> float:
