@@ -58,8 +58,8 @@ HEAD = ("by", "best 1000 cd", "solves", "first", "within 1 % of its own after", 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a run: budgets of the loop, of SLSQP and of CMA-ES, seeds of the loop, and starts of scipy
-    that are timed, in rounds."""
+    """Of a run: budgets of the loop (half of it by others' optimisers), of SLSQP and of CMA-ES,
+    seeds of the loop, and starts of scipy that are timed, in rounds."""
 
     budget: int
     direct: int
@@ -310,7 +310,7 @@ def by_loop(
         (THICKNESS,),
         measured(["thickness"]),
         first=16 if cheaper is None else 6,
-        budget=size.budget,
+        budget=size.budget if name == "own" else size.budget // 2,
         tolerance=0.0,
         patience=size.budget,
         seed=seed,

@@ -252,12 +252,13 @@ def main() -> None:
 
 
 def stability(study: Study, shown: Mapping[str, Fitted]) -> dict[str, Climate]:
-    """Runs over `TURNOVERS` turnover times, 1 / deviation of the vorticity."""
+    """Runs of what learned by itself over `TURNOVERS` turnover times, 1 / deviation of the
+    vorticity."""
     protocol = replace(study.size.main, rows=4, units=TURNOVERS / DEVIATION)
     return {
         name: study.climate(fitted.model, protocol, FLOWS, f"{TURNOVERS:g} turnovers, {name}")
         for name, fitted in shown.items()
-        if name != NONE
+        if name.startswith((RL, THROUGH))
     }
 
 
