@@ -271,11 +271,11 @@ class ByBotorch:
         sizes = torch.tensor([*equal, *above])
 
         class Penalised(PosteriorTransform):  # type: ignore[misc]
-            """A goal of what counts as nothing of constraints, tenfold."""
+            """A gap of what counts as nothing costs 300 times what does of the goal."""
 
             def evaluate(self, Y: Any) -> Any:
                 gaps = (-Y[..., 1:] / sizes).clamp(min=0.0).sum(-1, keepdim=True)
-                return Y[..., :1] - 10.0 * goal * gaps
+                return Y[..., :1] - 300.0 * goal * gaps
 
             def forward(self, posterior: Any) -> Any:
                 mean = self.evaluate(posterior.mean)[..., 0]

@@ -3,7 +3,7 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -21,8 +21,10 @@ from .surrogate import Differentiable, Predictor
 
 Rows = Float[np.ndarray, "row number"]
 Shapes = Float[np.ndarray, "row point dim"]
-STEP = 1e-5
-"""Of differences of shapes, in ranges of a number."""
+STEP, TINY = 1e-5, 1e-7
+"""Of differences of shapes, in ranges of a number; of one ahead."""
+LOOKED, ALIKE = 4, 1e-12
+"""Designs by which shapes are found to be linear in the numbers, and how nearly they are then."""
 COARSE = 1e-3
 """Of differences of predictors that have no derivatives."""
 EXACT = "exact"
@@ -117,13 +119,27 @@ class Designs:
         """How slopes come about."""
         if not isinstance(self.predictor, Differentiable):
             return BY_DIFFERENCES
-        return BY_SHAPES if self._moving else EXACT
+        rough = self._moving and (self._affine is None or self.measures)
+        return BY_SHAPES if rough else EXACT
 
     @cached_property
     def _moving(self) -> bool:
         """Whether shapes go by the numbers."""
         ends = self.space.shapes(np.stack([self.space.low, self.space.high]))
         return len(ends) > 1 and not np.array_equal(ends[0], ends[1])
+
+    @cached_property
+    def _affine(self) -> Float[np.ndarray, "number point dim"] | None:
+        """What shapes change by with each number where that is the same everywhere, as some of
+        them say; None where it is not."""
+        low, high = self.space.low, self.space.high
+        middle, half = 0.5 * (low + high), 0.5 * np.maximum(high - low, 1e-300)
+        ends = self.space.shapes(np.vstack([middle, middle + np.diag(half)]))
+        ways: np.ndarray = (ends[1:] - ends[0]) / half[:, None, None]
+        off = half * np.random.default_rng(0).uniform(-1.0, 1.0, (LOOKED, len(half)))
+        said = ends[0] + np.tensordot(off, ways, axes=1)
+        gap = np.abs(said - self.space.shapes(middle + off)).max()
+        return ways if gap <= ALIKE * np.abs(ends).max() else None
 
     def answers(self, x: Rows, device: str | None = None) -> list[Prediction]:
         """The predictor's own."""
@@ -133,21 +149,24 @@ class Designs:
     def told(self, x: Rows, slopes: bool = True) -> Told:
         """Of rows; without `slopes` those are 0."""
         x = np.asarray(x, dtype=float)
-        sides = self._sides(x) if slopes and self._moving else []
         rows = rows_of(self.predictor, self._middle)
-        if rows is not None and not self.functionals:
+        together = rows is not None and not self.functionals
+        # Of shapes that are linear in the numbers both are had without either side.
+        linear = together and self._affine is not None
+        sides = self._sides(x) if slopes and self._moving and not linear else []
+        if rows is not None and together:
             found = self._together(rows, x, sides if rows.moving else [], slopes)
         elif isinstance(self.predictor, Differentiable) or not slopes:
             found = self._one_by_one(x, sides, slopes)
         else:
             found = self._by_differences(x)
-        return self._with_numbers(found, x, sides)
+        return self._with_numbers(found, x, sides, slopes and linear)
 
     @cached_property
     def _middle(self) -> Case:
         return self.space.cases(0.5 * (self.space.low + self.space.high)[None])[0]
 
-    def _with_numbers(self, found: Told, x: Rows, sides: Sequence[Side]) -> Told:
+    def _with_numbers(self, found: Told, x: Rows, sides: Sequence[Side], linear: bool) -> Told:
         """With numbers and measures."""
         values, ways = dict(found.values), dict(found.slopes)
         unit = np.eye(x.shape[1])
@@ -156,13 +175,21 @@ class Designs:
             ways.setdefault(name, np.tile(unit[k], (len(x), 1)))
         if self.measures:
             shapes = self.space.shapes(x)
-            for name, measure in self.measures.items():
-                values[name] = measure(shapes)
-                ways[name] = np.zeros_like(x)
-        for k, (up, down, width) in enumerate(sides):
-            for name, measure in self.measures.items():
-                ways[name][:, k] = (measure(up) - measure(down)) / width
+            values |= {name: measure(shapes) for name, measure in self.measures.items()}
+            ways |= {name: np.zeros_like(x) for name in self.measures}
+            for k, side in enumerate(self._ahead(shapes) if linear else sides):
+                up, down, width = side
+                for name, measure in self.measures.items():
+                    before = values[name] if down is shapes else measure(down)
+                    ways[name][:, k] = (measure(up) - before) / width
         return Told(values, ways, found.std, found.std_slopes)
+
+    def _ahead(self, shapes: Shapes) -> Iterator[Side]:
+        """A tiny step of each number on, of shapes that are linear in them."""
+        assert self._affine is not None
+        steps = TINY * np.maximum(self.space.high - self.space.low, 1e-300)
+        for way, step in zip(self._affine, steps.tolist(), strict=True):
+            yield shapes + step * way, shapes, np.full(len(shapes), step)
 
     def _sides(self, x: Rows) -> list[Side]:
         """Shapes on either side of each number, and how far the sides are apart: inside of the
@@ -186,10 +213,7 @@ class Designs:
             none = {k: np.zeros_like(x) for k in found.mean}
             return Told(found.mean, none, found.std)
         turned = self._parameter_slopes(x)
-        moved = [
-            (rows.coefficients(up) - rows.coefficients(down)) / width[:, None]
-            for up, down, width in sides
-        ]
+        moved = self._moved(rows, sides)
 
         def chained(by_shape: np.ndarray, by_parameter: Mapping[str, np.ndarray]) -> Rows:
             way = np.zeros_like(x)
@@ -204,6 +228,17 @@ class Designs:
             for each in (found.mean_slopes, found.std_slopes)
         )
         return Told(found.mean, means, found.std, stds)
+
+    def _moved(self, rows: ScalarsOfRows, sides: Sequence[Side]) -> list[np.ndarray]:
+        """Changes of coefficients (row or 1, coefficient) by each number."""
+        if self._moving and rows.moving and self._affine is not None:
+            # Coefficients are linear in shapes.
+            ends = rows.coefficients(self._middle.mesh.points + self._affine)
+            return list((ends - rows.coefficients(self._middle.mesh.points[None]))[:, None])
+        return [
+            (rows.coefficients(up) - rows.coefficients(down)) / width[:, None]
+            for up, down, width in sides
+        ]
 
     def _parameter_slopes(self, x: Rows) -> dict[str, Rows]:
         """Of each parameter of a case by the numbers of a row."""

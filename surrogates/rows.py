@@ -86,7 +86,9 @@ class RowsOfScalars:
 
     def coefficients(self, shapes: Float[np.ndarray, "row point dim"]) -> np.ndarray:
         """(row, coefficient)."""
-        return np.einsum("rpd,pdk->rk", shapes - self.mean, self.dual, optimize=True)
+        dual = self.dual.reshape(-1, self.dual.shape[2])
+        found: np.ndarray = (shapes.reshape(len(shapes), -1) - self.mean.ravel()) @ dual
+        return found
 
     def told(
         self, shape: np.ndarray, parameters: Mapping[str, np.ndarray], slopes: bool
