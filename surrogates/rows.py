@@ -86,7 +86,8 @@ class RowsOfScalars:
 
     def coefficients(self, shapes: Float[np.ndarray, "row point dim"]) -> np.ndarray:
         """(row, coefficient)."""
-        dual = self.dual.reshape(-1, self.dual.shape[2])
+        points, dim, count = self.dual.shape
+        dual = self.dual.reshape(points * dim, count)
         found: np.ndarray = (shapes.reshape(len(shapes), -1) - self.mean.ravel()) @ dual
         return found
 
