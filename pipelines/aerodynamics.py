@@ -46,9 +46,9 @@ class Flow:
 
 @dataclass(frozen=True)
 class Term:
-    """One line of a comparison: mean `errors` by predictor ("model" first), relative where there is
-    no `unit` to them, and of the model the rank correlation and the share of cases whose truth lies
-    within the 95 % interval (None: not known)."""
+    """One line of a comparison: mean `errors` by predictor ("model" first), `relative` or in the
+    unit of what is compared, and of the model the rank correlation and the share of cases whose
+    truth lies within the 95 % interval (None: not known)."""
 
     name: str
     errors: Mapping[str, float]

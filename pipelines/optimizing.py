@@ -327,10 +327,8 @@ class _Run:
         if count < search.first + search.patience:
             return ""
         goals, gaps = self.judged(known)
-        now, before = (
-            best_of(goals, gaps),
-            best_of(goals[: -search.patience], gaps[: -search.patience]),
-        )
+        earlier = slice(None, -search.patience)
+        now, before = best_of(goals, gaps), best_of(goals[earlier], gaps[earlier])
         gain = (goals[before] - goals[now]) / max(abs(goals[before]), 1e-300)
         still = gaps[now] <= 1.0 and gaps[before] <= 1.0 and gain <= search.tolerance
         last = known.trials[-1]

@@ -281,7 +281,7 @@ class Twin:
     def of(cls, samples: Sequence[Sample], name: str, other: str) -> Twin:
         """From a training set."""
         gaps = np.array([s.scalars[name].value - s.scalars[other].value for s in samples])
-        return cls(name, other, float(gaps.mean()), float(gaps.std(ddof=1)))
+        return cls(name, other, float(gaps.mean()), float(gaps.std(ddof=min(1, len(gaps) - 1))))
 
     def apart(self, scalars: Mapping[str, PackedEstimate]) -> Float[np.ndarray, " case"] | None:
         """How far they are apart at most, in standard deviations of their difference as if their
@@ -311,7 +311,7 @@ class DerivedPredictor(Wrapped):
         if not names:
             return {}
         cases = self.whole.signature.checked_cases(Cases.pack([s.case for s in samples]))
-        _, found = self._derived(cases, self.whole.answer(cases, None))
+        _, found = self._derived(cases, self.whole.predict(cases))
         return {
             k: float(
                 np.sqrt(np.mean((found[k].value - [s.scalars[k].value for s in samples]) ** 2))
