@@ -126,6 +126,7 @@ def _forces(found: Comparison) -> Iterator[str]:
         ax.plot(truth, mean, "o", ms=3, color=SAID)
         ax.set_title(name, fontsize=9)
         ax.set_xlabel("truth", fontsize=8)
+        ax.locator_params(axis="x", nbins=4)
         ax.tick_params(labelsize=7)
     yield image(png(figure), "predictions over truth, with 95 % intervals")
 
@@ -180,7 +181,6 @@ def section_picture(
     top.set_title(title, fontsize=9)
     top.legend(fontsize=7, frameon=False)
     low.plot(x, y, color=TRUTH, lw=1.0)
-    low.set_aspect("equal", adjustable="datalim")
     low.set_xlabel("x / chord", fontsize=8)
     for ax in (top, low):
         ax.tick_params(labelsize=7)
