@@ -239,8 +239,8 @@ class Objective:
         return self.told(x.detach().cpu().numpy()).around(x)
 
     def posterior(self, unit: Any, least: float) -> tuple[Any, Any]:
-        """Means and variances, at least `least`, of what is to be maximised, of rows of a tensor in
-        the unit cube: minus the goal, minus the sizes of equalities, inequalities."""
+        """Means and variances, at least `least`, of rows of a tensor in the unit cube: of minus the
+        goal, which is to be maximised, of equalities and of inequalities."""
         return maximised(self, unit, least)
 
     @cached_property

@@ -53,7 +53,7 @@ def as_openmdao(objective: Objective) -> Any:
 
 def as_botorch(objective: Objective) -> Any:
     """A BoTorch Model on the unit cube, to be maximised: minus the goal with its standard
-    deviation, then equalities (as minus their size) and inequalities, which are to be at least 0,
+    deviation, then equalities, which are to be 0, and inequalities, which are to be at least 0,
     without any. Posteriors know nothing of how points go together."""
     return _view("botorch_view", "botorch").Surrogate(objective)
 

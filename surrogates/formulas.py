@@ -152,13 +152,13 @@ class Problem(Protocol):
 def maximised(
     problem: Problem, unit: Float[Tensor, "row number"], least: float
 ) -> tuple[Tensor, Tensor]:
-    """Means and variances (row, output), at least `least`: of minus the goal, minus the sizes of
-    equalities and inequalities, at rows of the unit cube; functions of them."""
+    """Means and variances (row, output), at least `least`: of minus the goal, of equalities and of
+    inequalities, at rows of the unit cube; functions of them."""
     low, width = torch.as_tensor(problem.low), torch.as_tensor(problem.high - problem.low)
     x = low + width * unit.double()
     told = problem.told(x.detach().cpu().numpy())
     valued = told.around(x)
-    mean = torch.cat([-valued.goal[:, None], -valued.equal.abs(), valued.above], dim=1)
+    mean = torch.cat([-valued.goal[:, None], valued.equal, valued.above], dim=1)
     variance = torch.full_like(mean, least)
     variance[:, 0] += torch.as_tensor(told.spread).square()
     return mean, variance
