@@ -63,12 +63,23 @@ def samples(case: int) -> list[Sample]:
 
 @dataclass(frozen=True, eq=False)
 class Direct:
-    """A direct simulation: mean enstrophy by wavenumber, and filtered states, `EACH` apart."""
+    """A direct simulation: enstrophy by wavenumber (time, wavenumber) and filtered states, `EACH`
+    apart."""
 
-    line: np.ndarray
+    lines: np.ndarray
     states: torch.Tensor
     seconds: float
     units: float
+
+    def gap(self, line: np.ndarray, k: slice) -> float:
+        """The largest relative gap of the mean spectrum from another at some wavenumbers."""
+        return float(np.abs(self.lines.mean(axis=0)[k] / line[k] - 1.0).max())
+
+    def chance(self, snapshots: int, k: slice, draws: int = 500) -> np.ndarray:
+        """Largest relative gaps of means of so many of its states from the mean of all."""
+        rng, whole = np.random.default_rng(0), self.lines.mean(axis=0)[k]
+        rows = [rng.choice(len(self.lines), snapshots, replace=False) for _ in range(draws)]
+        return np.array([np.abs(self.lines[r].mean(axis=0)[k] / whole - 1.0).max() for r in rows])
 
 
 def direct(points: int, step: float, units: float) -> Direct:
@@ -100,7 +111,7 @@ def direct(points: int, step: float, units: float) -> Direct:
             told = {"states": np.array(states), "lines": np.array(lines)}
             np.savez(path, done=n + 1, seconds=seconds, vorticity=w.numpy(), **told)
             say(f"direct simulation: {(n + 1) * EACH:.1f} units, {seconds:.0f} s")
-    return Direct(np.mean(lines, axis=0), torch.from_numpy(np.array(states)), seconds, units)
+    return Direct(np.array(lines, dtype=float), torch.from_numpy(np.array(states)), seconds, units)
 
 
 def direct_cost(points: int = 512, step: float = 1e-3, steps: int = 8) -> float:

@@ -34,12 +34,12 @@ class Ppo:
     action is off the policy's mean, the first order of a difference reward (Wolpert and Tumer 2001,
     doi:10.1142/S0219525901000188)."""
 
-    iterations: int = 300
-    actions: int = 64
+    iterations: int = 200
+    actions: int = 96
     epochs: int = 4
-    batch: int = 512
+    batch: int = 128
     rate: float = 1e-3
-    discount: float = 0.93
+    discount: float = 0.98
     trace: float = 0.95
     clip: float = 0.2
     log_spread: float = 0.0
