@@ -27,7 +27,17 @@ if TYPE_CHECKING:
 
 STATIC = 0.088
 """The coefficient beside which closures are run: near the best of the coarse flow of case 1."""
-COLUMNS = ("reward", "reward of mean", "log error", "sigma", "P3", "P4", "variability", "lost")
+COLUMNS = (
+    "reward",
+    "reward of mean",
+    "log error",
+    "sigma",
+    "flatness",
+    "P3",
+    "P4",
+    "variability",
+    "lost",
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -159,6 +159,19 @@ class TurbulenceEnvironment:
         errors = (k**2 * (z - target), ratio)
         return torch.stack([self.pull(flow, error) for error in errors], dim=-1)
 
+    def sharpens(self, state: State) -> Float[Tensor, "row agent feature"]:
+        """By how much each agent's coefficient makes the fourth moment of the vorticity larger, see
+        `pull`."""
+        flow = Resolved(self.grid, state.vorticity)
+        return self._pull(flow, self.grid.spectral(flow.vorticity**3))[..., None]
+
+    def flatness(self, spectra: Other) -> Float[Tensor, ""]:
+        """<w^4> / <w^2>^2 over points and rows, on the environment's grid, of spectra on any grid:
+        3 of a normal distribution, more where the tails are heavy."""
+        own = self.grid.resampled(spectra, Grid(2 * (spectra.shape[1] - 1), device=self.device))
+        squares = self.grid.physical(own).square()
+        return squares.square().mean() / squares.mean().square()
+
     def _invariants(self, flow: Resolved) -> list[Physical]:
         grid = self.grid
         u, v = grid.to_velocity * flow.spectrum
@@ -182,9 +195,12 @@ class TurbulenceEnvironment:
         Z(k) is a sum of |w|^2 over modes, so with w_e, the modes of w times their errors, the rate
         is <w_e, curl div (2 nu_e S)> = <nu_e G>, G = -4 S11 (w_e)_xy + 2 S12 ((w_e)_xx - (w_e)_yy),
         by parts: a product at each place of what is resolved there. `error` of wavenumber 0 is 0.
+        With w_e = w^3 it is that of <w^4> / 4.
         """
+        return self._pull(flow, self._by_mode(error) * flow.spectrum)
+
+    def _pull(self, flow: Resolved, weighted: Spectrum) -> Coefficients:
         grid = self.grid
-        weighted = self._by_mode(error) * flow.spectrum
         s11, s12 = flow.strain
         bent, turned = grid.physical(grid.dxy * weighted), grid.physical(grid.dxx_dyy * weighted)
         own = self.agents_of(torch.add(2.0 * s12 * turned, s11 * bent, alpha=-4.0))

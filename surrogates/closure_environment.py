@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -63,6 +63,8 @@ class Environment(Protocol):
     def acted(self, state: State, coefficients: Coefficients) -> State: ...
     def invariants(self, state: State) -> Float[Tensor, "row agent feature"]: ...
     def pulls(self, state: State, target: Line) -> Float[Tensor, "row agent feature"]: ...
+    def sharpens(self, state: State) -> Float[Tensor, "row agent feature"]: ...
+    def flatness(self, spectra: Complex[Tensor, "row _ _"]) -> Float[Tensor, ""]: ...
     def germano(self, state: State) -> Float[Tensor, " row"]: ...
     def field(self, coefficients: Coefficients) -> Float[Tensor, "row y x"]: ...
     def tendency(
@@ -177,13 +179,26 @@ def side(mesh: Mesh, label: str) -> int:
     return n
 
 
+class Uses(NamedTuple):
+    """What agents see beside the spectrum: invariants of their place, their pulls on the spectrum,
+    and those on the fourth moment of the vorticity."""
+
+    invariants: bool = True
+    pulls: bool = True
+    tails: bool = False
+
+
+USUAL = Uses()
+
+
 def seen(
-    environment: Environment, state: State, target: Line, uses: tuple[bool, bool] = (True, True)
+    environment: Environment, state: State, target: Line, uses: Uses = USUAL
 ) -> Float[Tensor, "row agent input"]:
-    """What each agent sees as one row: invariants and pulls, those that `uses` says, and the whole
-    flow's 1.5 log Z / Z_t at `WAVENUMBERS` wavenumbers from 1 to the largest of the grid."""
-    parts = [environment.invariants(state)] if uses[0] else []
-    parts += [environment.pulls(state, target)] if uses[1] else []
+    """What each agent sees as one row: what `uses` says, and the whole flow's 1.5 log Z / Z_t at
+    `WAVENUMBERS` wavenumbers from 1 to the largest of the grid."""
+    parts = [environment.invariants(state)] if uses.invariants else []
+    parts += [environment.pulls(state, target)] if uses.pulls else []
+    parts += [environment.sharpens(state)] if uses.tails else []
     whole = spectral(log_ratio(environment.line(state.vorticity), target))
     parts.append(whole[:, None].expand(-1, environment.agents**2, -1))
     return torch.cat(parts, dim=-1)

@@ -14,10 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .closure_environment import (
+    USUAL,
     Coefficients,
     Environment,
     Line,
     State,
+    Uses,
     log_ratio,
     seen,
 )
@@ -138,13 +140,13 @@ def _perceptron(inputs: int, width: int, generator: torch.Generator) -> nn.Seque
 
 @dataclass(frozen=True, eq=False)
 class Learned(Law):
-    """c = centre + 3 scale tanh a/3, a the policy's action; `uses` of invariants and pulls. It has
-    a spread where it was learned with actions by `chance`."""
+    """c = centre + 3 scale tanh a/3, a the policy's action. It has a spread where it was learned
+    with actions by `chance`."""
 
     policy: Policy
     centre: float
     scale: float
-    uses: tuple[bool, bool] = (True, True)
+    uses: Uses = USUAL
     chance: bool = True
 
     def coefficients(self, environment: Environment, state: State, target: Line) -> Coefficients:
@@ -202,5 +204,5 @@ def restored(kept: Kept) -> Law:
     width, inputs = weights["actor.0.weight"].shape
     policy = Policy(inputs, width, 0)
     policy.load_state_dict(weights)
-    uses = bool(values["uses"][0]), bool(values["uses"][1])
+    uses = Uses(*map(bool, values["uses"]))
     return Learned(policy, values["centre"], values["scale"], uses, bool(values["chance"]))

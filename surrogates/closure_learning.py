@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .closure import ClosureRecipe
 from .closure_checkpoint import Reached, restore, save
-from .closure_environment import Environment, State, Task, limit, mismatch, seen
+from .closure_environment import Environment, State, Task, Uses, limit, mismatch, seen
 from .closure_laws import Law, Learned, Policy, Start
 from .closure_ppo import Ppo, ppo
 from .closure_runs import recovered, renewed
@@ -36,11 +36,13 @@ class Acting:
     invariants: bool = True
     pulls: bool = True
 
-    def begun(self, environment: Environment, task: Task, log_spread: float) -> Start:
+    def begun(
+        self, environment: Environment, task: Task, log_spread: float, tails: bool = False
+    ) -> Start:
         """The policy before training, and states to start from."""
         target = task.aim.on(environment)
         state = spun(environment, task, self)
-        uses = self.invariants, self.pulls
+        uses = Uses(self.invariants, self.pulls, tails)
         inputs = seen(environment, state, target, uses).shape[2]
         policy = Policy(inputs, self.width, task.seed, log_spread).to(target.device)
         law = Learned(policy, self.centre, self.scale, uses)
@@ -82,7 +84,10 @@ class Smarl(ClosureRecipe):
 class ThroughSolver(ClosureRecipe):
     """A policy trained through the solver: `updates` of Adam, each by the gradient of the mean log
     |k (Z - Z_t)|^2 after each of `actions` actions; states go on from one to the next. The rate
-    falls to a twentieth by a line. There is no chance in it, so no spread."""
+    falls to a twentieth by a line. There is no chance in it, so no spread.
+
+    `tails` times the squared logarithm of the flows' flatness over that of the snapshots joins, and
+    agents see what they do to it: the spectrum is followed less closely, extremes more."""
 
     environment: Environment
     acting: Acting = field(default_factory=Acting)
@@ -90,9 +95,11 @@ class ThroughSolver(ClosureRecipe):
     actions: int = 6
     rate: float = 2e-3
     clip: float = 1.0
+    tails: float = 0.0
 
     def found(self, task: Task) -> tuple[Law, Mapping[str, Any]]:
-        start = self.acting.begun(self.environment, task, -1.0)
+        start = self.acting.begun(self.environment, task, -1.0, self.tails > 0)
+        flatness = self.environment.flatness(task.aim.snapshots)
         policy, state, history = start.law.policy, start.state, list[float]()
         adam = torch.optim.Adam(policy.actor.parameters(), lr=self.rate)
         first = 0
@@ -103,8 +110,8 @@ class ThroughSolver(ClosureRecipe):
         for n in range(first, self.updates):
             for group in adam.param_groups:
                 group["lr"] = self.rate * max(0.05, 1.0 - n / self.updates)
-            state = renewed(self.environment, state, start.state, n)
-            state, reward = self._update(start, state, adam)
+            state = renewed(self.environment, state, start.state, n, self.actions)
+            state, reward = self._update(start, state, adam, flatness)
             history.append(reward)
             if task.checkpoint is not None and (n % KEPT == KEPT - 1 or n + 1 == self.updates):
                 reached = Reached(n + 1, state, history)
@@ -119,7 +126,7 @@ class ThroughSolver(ClosureRecipe):
         return law, {"updates": len(history), "reward": sum(tail) / max(len(tail), 1)}
 
     def _update(
-        self, start: Start, state: State, adam: torch.optim.Optimizer
+        self, start: Start, state: State, adam: torch.optim.Optimizer, flatness: Tensor
     ) -> tuple[State, float]:
         """One window; the states at its end and the mean reward within."""
         environment, target = self.environment, start.target
@@ -131,6 +138,9 @@ class ThroughSolver(ClosureRecipe):
             # Rows that were lost have no gradient worth following.
             fine = missed.detach().isfinite() & (missed.detach() < limit(target))
             total = total + torch.where(fine, missed, 1.0).log().mean()
+            if self.tails:
+                own = environment.flatness(state.vorticity[fine])
+                total = total + self.tails * (own / flatness).log().square()
             reward += float((1.0 / missed.detach()[fine]).mean())
         adam.zero_grad(set_to_none=True)
         (total / self.actions).backward()

@@ -86,7 +86,7 @@ def ppo(
             group["lr"] = settings.rate * max(0.05, 1.0 - n / settings.iterations)
         # Of the seed and the number alone, so that a run that goes on is the same.
         generator = torch.Generator().manual_seed((task.seed << 32) + n)
-        state = renewed(environment, state, start.state, n)
+        state = renewed(environment, state, start.state, n, settings.actions)
         played, state, reward = play(environment, settings, start, state, generator)
         improve(settings, law, played, adam, generator)
         history.append(reward)

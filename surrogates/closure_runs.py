@@ -17,7 +17,8 @@ from .surrogate import Progress, quiet
 
 BINS, SIGMAS = 320, 8.0
 """Bins of the vorticity over so many standard deviations either side."""
-RENEWED = 4
+RENEWED = 8.0
+"""Units of time after which one more row begins anew in training."""
 EVERY = 5
 """Budgets are told at every so many actions."""
 
@@ -142,10 +143,12 @@ def chosen(environment: Environment, rows: Bool[Tensor, " row"], one: State, oth
     return environment.state(*(torch.where(rows[:, None, None], a, b) for a, b in pairs))
 
 
-def renewed(environment: Environment, state: State, pool: State, number: int) -> State:
-    """One row of each `RENEWED` calls, in turn, as that of `pool`, so that a policy that trains
-    sees states that it keeps away from."""
-    turn, left = divmod(number, RENEWED)
+def renewed(
+    environment: Environment, state: State, pool: State, number: int, actions: int
+) -> State:
+    """Before the `number`-th piece of so many actions: one row each `RENEWED` units of time, in
+    turn, as that of `pool`, so that a policy that trains sees states that it keeps away from."""
+    turn, left = divmod(number, max(round(RENEWED / (actions * environment.interval)), 1))
     if left:
         return state
     row = torch.arange(len(pool.vorticity), device=pool.vorticity.device)

@@ -61,6 +61,13 @@ def tail(distribution: Float[np.ndarray, " bin"], beyond: float) -> float:
     return float(distribution[(ends[:-1] >= beyond - 1e-9) | (ends[1:] <= -beyond + 1e-9)].sum())
 
 
+def flatness(distribution: Float[np.ndarray, " bin"]) -> float:
+    """<w^4> / <w^2>^2 of a distribution of the vorticity: 3 of a normal one."""
+    ends, share = edges(), distribution / distribution.sum()
+    square = np.square(0.5 * (ends[1:] + ends[:-1]))
+    return float(share @ np.square(square) / (share @ square) ** 2)
+
+
 def truth_of(
     environment: Environment, spectra: torch.Tensor, aim: Wanted, deviation: float, rows: int
 ) -> Climate:
@@ -104,6 +111,7 @@ def scores(own: Climate, target: Line, truth: Climate | None) -> dict[str, Measu
         "P3": lambda i: tail(own.shares[i].mean(axis=0), 3.0),
         "P4": lambda i: tail(own.shares[i].mean(axis=0), 4.0),
         "P5": lambda i: tail(own.shares[i].mean(axis=0), 5.0),
+        "flatness": lambda i: flatness(own.shares[i].mean(axis=0)),
         "variability": lambda i: float(own.varies[i, 1:].mean()),
     }
     if truth is not None:

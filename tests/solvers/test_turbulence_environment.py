@@ -55,10 +55,34 @@ def test_a_pull_is_how_fast_an_agent_raises_the_errors():
     torch.testing.assert_close(pull, expected.clamp(-3.0, 3.0), rtol=2e-3, atol=2e-3)
 
 
+def test_agents_see_how_fast_they_sharpen_the_vorticity():
+    """By differences of its fourth moment, agent by agent, up to the common size."""
+    environment, agents = SMALL, 16
+    state = begun(environment, 1)
+    own = torch.eye(agents)
+    w = environment.vorticity(state.vorticity)
+    tendency = environment.tendency(state.vorticity.expand(agents, -1, -1), own)
+    rate = ((w + 1e-3 * tendency) ** 4 - (w - 1e-3 * tendency) ** 4).mean(dim=(1, 2))
+    expected = rate / rate.square().mean().sqrt()
+    told = environment.sharpens(state)[0, :, 0]
+    torch.testing.assert_close(told, expected.clamp(-3.0, 3.0), rtol=2e-2, atol=2e-2)
+
+
+def test_flatness_of_what_a_grid_holds():
+    """3 of a normal distribution, 3 / 2 of a wave; finer spectra are filtered."""
+    fine = Grid(64)
+    x = torch.arange(64) * (2.0 * np.pi / 64)
+    wave = (torch.cos(3.0 * x) + 5.0 * torch.cos(20.0 * x)).expand(1, 64, 64)
+    assert abs(float(SMALL.flatness(fine.spectral(wave))) - 1.5) < 1e-4
+    noise = torch.randn(64, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert abs(float(SMALL.flatness(SMALL.spectra_of(noise))) - 3.0) < 0.1
+
+
 def test_what_agents_see_has_no_dimension():
     state = begun(SMALL)
     twice = SMALL.state(2.0 * state.vorticity)
     torch.testing.assert_close(SMALL.invariants(state), SMALL.invariants(twice))
+    torch.testing.assert_close(SMALL.sharpens(state), SMALL.sharpens(twice))
 
 
 def test_the_budget_is_the_rate_of_energy_and_enstrophy():
