@@ -109,7 +109,7 @@ QUICK = Size(
     False,
 )
 COARSE = TurbulenceEnvironment(points=32, agents=4)
-FINE_AGENTS, WEIGHT = 8, 10.0
+FINE_AGENTS, WEIGHT = 8, 3.0
 """Agents a side that learn; of the flatness, where it counts."""
 TOLD = slice(5, 101)
 """Wavenumbers of direct simulations that are compared."""
