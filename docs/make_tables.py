@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- figures: benchmarks -->", "<!-- end of figures -->"
@@ -18,20 +19,26 @@ def pages() -> tuple[str, str]:
         "# Benchmarks\n\nMade by `python docs/make_tables.py` from `benchmarks/results`; do not "
         "edit.\n"
     ]
-    rows = ["| benchmark | figure | measured | goal | met |", "|---|---|---|---|---|"]
+    rows = ["| benchmark | first figure (goal) | goals met | missed (goal) |", "|---|---|---|---|"]
     for r in results:
         versions = ", ".join(f"{k} {v}" for k, v in r["versions"].items())
         parts.append(
             f"## {r['name']}\n\n{r['date']}, {r['machine']}, commit {r['commit']}; {versions}\n"
         )
         parts += [f"### {title}\n\n{text}\n" for title, text in r["tables"].items()]
-        for b in r["bars"]:
-            sign = "≥" if b.get("least") else "≤"
-            met = "yes" if b["ok"] else "no"
-            rows.append(
-                f"| {r['name']} | {b['bar']} | {b['value']:.3g} | {sign} {b['goal']:.3g} | {met} |"
-            )
+        bars = r["bars"]
+        missed = [b for b in bars if not b["ok"]]
+        rows.append(
+            f"| [{r['name']}](docs/benchmarks.md#{r['name']}) | {told(bars[0])} | "
+            f"{len(bars) - len(missed)} of {len(bars)} | {'; '.join(map(told, missed))} |"
+        )
     return "\n".join(parts), "\n".join(rows)
+
+
+def told(bar: dict[str, Any]) -> str:
+    """A figure and its goal."""
+    sign = "≥" if bar.get("least") else "≤"
+    return f"{bar['bar']}: {bar['value']:.3g} ({sign} {bar['goal']:.3g})"
 
 
 def main() -> None:
