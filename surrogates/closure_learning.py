@@ -26,7 +26,8 @@ class Acting:
     """How a policy acts: `width` units in either of its two layers; c = `centre` + `scale` a, first
     about the centre; `rows` flows side by side, `spin` units after their start; whether agents see
     the `invariants` of their place and their own `pulls`. A larger scale follows the spectrum more
-    closely and gives back more, which makes the tails of the vorticity too heavy."""
+    closely and gives back more, which makes the tails of the vorticity too heavy; see `tails` of
+    `ThroughSolver`."""
 
     width: int = 64
     centre: float = 0.0077
@@ -96,6 +97,10 @@ class ThroughSolver(ClosureRecipe):
     rate: float = 2e-3
     clip: float = 1.0
     tails: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.tails >= 0.0:
+            raise ValueError(f"expected tails, a weight of at least 0, got {self.tails}")
 
     def found(self, task: Task) -> tuple[Law, Mapping[str, Any]]:
         start = self.acting.begun(self.environment, task, -1.0, self.tails > 0)

@@ -199,6 +199,8 @@ def test_tails_move_the_flatness_of_what_is_learned():
                 gaps.append(float((SMALL.flatness(state.vorticity) / wished).log().abs()))
         found.append(np.mean(gaps[20:]))
     assert found[1] < found[0]
+    with pytest.raises(ValueError, match="at least 0"):
+        ThroughSolver(SMALL, tails=-1.0)
 
 
 def test_a_search_takes_the_best_it_tried():
