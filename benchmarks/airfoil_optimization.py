@@ -4,13 +4,14 @@ quick run NeuralFoil).
 
 Directly: SLSQP with finite differences of 2 % of the ranges, and CMA-ES with penalties. By the loop
 of `fieldcast optimize`: it starts about the best design by a cheaper solver (NeuralFoil's largest
-network, which was fitted to runs of XFOIL on other airfoils; in a quick run one of middle size),
-then a surrogate, the best design by it verified, learned from; seeds are other first designs. The
-same loop is run with proposals by the optimisers of scipy, OpenMDAO and BoTorch through their
-views, and once without a cheaper solver. For all of them a thickness that lacks up to 1e-4 of the
-chord counts as held. Every run of the solver counts, failed ones too, those of the cheaper one
-don't; told is after how many the drag was first within 1 % of the best by direct optimisation
-(where never, the bar takes all runs and one more).
+network, which was fitted to runs of XFOIL on other airfoils and was taken as it agrees best with
+XFOIL on designs of earlier runs; in a quick run one of middle size), then a surrogate, the best
+design by it verified, learned from; seeds are other first designs. The same loop is run with
+proposals by the optimisers of scipy, OpenMDAO and BoTorch through their views, and once without a
+cheaper solver. For all of them a thickness that lacks up to 1e-4 of the chord counts as held. Every
+run of the solver counts, failed ones too, those of the cheaper one don't; told is after how many
+the drag was first within 1 % of the best by direct optimisation (where never, the bar takes all
+runs and one more).
 
 And 1,000 descents of 50 steps side by side, beside `scipy.optimize.minimize` (SLSQP, 50 iterations)
 over the same objective with the same gradients, of which some of the starts are timed; the goals at

